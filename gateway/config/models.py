@@ -1,0 +1,228 @@
+"""What a customer may write, with every default (design §4). Loading, secrets and messages: gateway/config/load.py.
+
+Durations are seconds (`7d`, `72h`, `250ms` in YAML), sizes are bytes (`20GB`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+SignalKind = Literal["event", "tcf", "gpp", "gcs", "cmp_cookie", "own"]
+PROXY_NAMES = ("private", "cloudflare", "cloudfront")
+
+
+def duration(value: Any) -> Any:
+    """`7d` → 604800.0. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", value.strip())
+    if not match:
+        raise ValueError("must be a duration such as 30s, 15m, 72h or 7d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def size(value: Any) -> Any:
+    """`20GB` → 20000000000. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)", value.strip())
+    if not match or match[2] not in _SIZES:
+        raise ValueError("must be a size such as 512KB, 500MB or 20GB")
+    return int(float(match[1]) * _SIZES[match[2]])
+
+
+def age_limit(value: Any) -> Any:
+    """A duration, or `off` for none (tests and back-fills)."""
+    return None if value == "off" else duration(value)
+
+
+def _proxy(value: str) -> str:
+    if value not in PROXY_NAMES:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(PROXY_NAMES)} or a network such as 10.0.0.0/8") from None
+    return value
+
+
+def _address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port, for example 127.0.0.1:9090")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(size), Field(ge=0)]
+Address = Annotated[str, BeforeValidator(_address)]
+Purpose = Literal["ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Admin(Strict):
+    """The page, /ledger, /dlq, replay, erase, reload."""
+
+    listen: Address = "127.0.0.1:9090"
+    token: SecretStr = SecretStr("")
+
+
+class Metrics(Strict):
+    """Prometheus, without a token and without personal data."""
+
+    listen: Address = "127.0.0.1:9464"
+
+
+class GeoHeaders(Strict):
+    """Where a trusted proxy says the country stands."""
+
+    country_header: str | None = None
+    region_header: str | None = None
+
+
+class Paths(Strict):
+    """Neutral aliases beside the default routes: `{prefix}/{events}` and so on."""
+
+    prefix: str = ""
+    events: str | None = None
+    pixel: str | None = None
+    tag: str | None = None
+
+
+class Window(Strict):
+    """An age limit has a byte limit beside it."""
+
+    age: Seconds = 7 * 86400.0
+    bytes: Bytes = 20 * 10**9
+
+
+class Queue(Strict):
+    """The durable store."""
+
+    kind: Literal["sqlite"] = "sqlite"
+    path: str = "../data"
+    retention: Window = Window()
+    personal: Seconds = 72 * 3600.0
+    ack: Literal["durable", "written"] = "durable"
+    firings: Window = Window(age=3 * 86400.0, bytes=2 * 10**9)
+    ballast: Bytes = 64 * 10**6
+
+
+class SourceConsent(Strict):
+    """Where a grant may come from and what silence means (specs/ingest/consent.md §7, §8)."""
+
+    read: list[SignalKind] = ["event", "tcf", "gpp", "gcs", "cmp_cookie", "own"]
+    unknown: Literal["denied", "jurisdiction"] = "denied"
+    jurisdiction: Literal["auto", "opt_in", "opt_out", "none"] = "auto"
+    categories: dict[str, list[Purpose]] = {}
+
+
+class SourceLimits(Strict):
+    """Hits per second and burst, per source; None is no limit."""
+
+    rps: float | None = Field(default=None, gt=0)
+    burst: int | None = Field(default=None, gt=0)
+
+
+class Source(Strict):
+    """A site, app or tenant."""
+
+    hosts: list[str] = []
+    origins: list[str] = []
+    write_keys: list[str] = []
+    server_keys: list[SecretStr] = []
+    consent: SourceConsent = SourceConsent()
+    limits: SourceLimits = SourceLimits()
+    paths: Paths | None = None
+
+
+class DestinationConsent(Strict):
+    """What this destination needs; None keeps the manifest's."""
+
+    requires: list[Purpose] | None = None
+    on_denied: Literal["skip", "anonymous"] = "skip"
+    on_opt_out: Literal["skip", "limit"] = "skip"
+    tcf_vendor: int | None = None
+    purposes_only: bool = False
+
+
+class Bots(Strict):
+    """Events scored above are `skipped{bot}`."""
+
+    max_score: int = Field(default=50, ge=0, le=100)
+
+
+class DestinationLimits(Strict):
+    """Narrows the manifest; `max_age: off` lifts it, for tests and back-fills."""
+
+    max_age: Annotated[float | None, BeforeValidator(age_limit)] = None
+    max_age_off: bool = Field(default=False, exclude=True)
+    rps: float | None = Field(default=None, gt=0)
+    concurrency: int = Field(default=8, ge=1, le=256)
+
+
+class BatchLimits(Strict):
+    """Narrows the manifest's batch."""
+
+    max_events: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+    max_wait_ms: int | None = Field(default=None, ge=0)
+
+
+class DestinationConfig(Strict):
+    """One destination file, without what mappings are made of.
+
+    `defaults`, `blocks`, `tables`, `events` and the raw `batch` stay marked trees (gateway/config/tree.py) and are merged
+    and compiled by gateway/mapping; `settings` is checked against the manifest's own model.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    type: str
+    file: str
+    sources: list[str]
+    mode: Literal["live", "test", "dry_run", "off"] = "live"
+    share: float = Field(default=100, ge=0, le=100)
+    settings: dict[str, Any] = {}
+    consent: DestinationConsent = DestinationConsent()
+    bots: Bots = Bots()
+    unlisted: Literal["skip", "send"] | None = None
+    when: Any = None
+    limits: DestinationLimits = DestinationLimits()
+    batch: BatchLimits = BatchLimits()
+    endpoint: str | None = None
+    allow_private: list[str] = []
+    allow_http: bool = False
+    tree: Any = None
+
+
+class Gateway(Strict):
+    """The whole configuration as loaded: gateway.yaml with its sources and destinations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    file: str
+    hash: str = ""
+    listen: Address = "0.0.0.0:8080"
+    admin: Admin = Admin()
+    metrics: Metrics = Metrics()
+    trusted_proxies: list[Annotated[str, BeforeValidator(_proxy)]] = []
+    geo: GeoHeaders = GeoHeaders()
+    workers: Literal[0] = 0
+    paths: Paths = Paths()
+    queue: Queue = Queue()
+    config_errors: Literal["refuse", "hold"] = "refuse"
+    sources: dict[str, Source]
+    destinations: dict[str, DestinationConfig] = {}
+    lab: bool = False
