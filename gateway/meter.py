@@ -32,3 +32,9 @@ class Meter:
 
     def validation(self, destination: str, messages: int) -> None:
         """One event was checked by the vendor's validation endpoint, which had this many messages."""
+
+    def delivered(self, destination: str, at: float) -> None:
+        """A vendor took events at this wall time (the newest counts)."""
+
+    def token_expiry(self, destination: str, at: float) -> None:
+        """The token a destination uses ends at this wall time."""
