@@ -29,15 +29,16 @@ class Mark:
 
 
 class Scalar(str):
-    """The text of a scalar, with its place and whether it was written without quotes."""
+    """The text of a scalar, with its place, whether it was written without quotes, and whether inside `[…]` or `{…}`."""
 
-    __slots__ = ("mark", "plain")
+    __slots__ = ("flow", "mark", "plain")
     mark: Mark
     plain: bool
+    flow: bool
 
-    def __new__(cls, text: str, mark: Mark, plain: bool = True) -> Scalar:
+    def __new__(cls, text: str, mark: Mark, plain: bool = True, flow: bool = False) -> Scalar:
         scalar = super().__new__(cls, text)
-        scalar.mark, scalar.plain = mark, plain
+        scalar.mark, scalar.plain, scalar.flow = mark, plain, flow
         return scalar
 
     def plain_value(self) -> str | int | float | bool | None:
