@@ -222,15 +222,14 @@ def _names(tree: MarkedMap, stem: str) -> list[Problem]:
     problems = []
     if "tree" in tree:
         problems.append(Problem("tree is not a known key", tree.mark.file, tree.marks["tree"].line))
-    if isinstance(tree.get("name"), str) and tree["name"] != stem:
-        problems.append(
-            Problem(f'name is "{tree["name"]}" and the file is {stem}.yaml', tree.mark.file, tree.marks["name"].line)
-        )
-    settings = tree.get("settings")
-    for key in settings if isinstance(settings, MarkedMap) else ():
+    name: Any = tree.get("name")
+    settings: Any = tree.get("settings")
+    if isinstance(name, str) and name != stem:
+        problems.append(Problem(f'name is "{name}" and the file is {stem}.yaml', tree.mark.file, tree.marks["name"].line))
+    for key, mark in settings.marks.items() if isinstance(settings, MarkedMap) else ():
         if not _NAME.match(key):
             message = f"settings.{key}: a setting's name has small letters, digits and underscores"
-            problems.append(Problem(message, tree.mark.file, settings.marks[key].line))
+            problems.append(Problem(message, mark.file, mark.line))
     return problems
 
 
