@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from gateway.config.models import Admin, DestinationConfig, Gateway, Source
 from gateway.errors import QueueFull
-from gateway.observe.log import JsonHandler, Redactor, setup
+from gateway.observe.log import JsonHandler, Redactor, secrets_of, setup
 
 SECRET = "EAABsbCS1iHgBO/+canary"
 PERSONAL = {
@@ -249,3 +251,21 @@ def test_setup_sends_every_logger_to_the_stream_and_replaces_handlers() -> None:
         logging.getLogger("aiohttp.access").setLevel(logging.NOTSET)
     (line,) = [json.loads(text) for text in stream.getvalue().splitlines()]
     assert line["message"] == "Error handling request from ***"
+
+
+def test_every_secret_of_a_configuration_is_known() -> None:
+    config = Gateway(
+        file="gateway.yaml",
+        admin=Admin(token=SecretStr("admin-token")),
+        sources={"shop": Source(server_keys=[SecretStr("server-key")])},
+        destinations={
+            "hook": DestinationConfig(
+                name="hook",
+                type="webhook",
+                file="hook.yaml",
+                sources=["shop"],
+                settings={"secret": [SecretStr("hook-secret")], "headers": {"X-Key": SecretStr("header-key")}, "url": "u"},
+            )
+        },
+    )
+    assert secrets_of(config) == {"admin-token", "server-key", "hook-secret", "header-key"}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from gateway.clock import FrozenClock
-from gateway.observe.metrics import MAX_SERIES, Closed, Metrics
+from gateway.config.models import DestinationConfig, Gateway, Source
+from gateway.observe.metrics import MAX_SERIES, PrometheusMeter
 from gateway.queue.base import Counter, LaneDepth, StoreStats
 
 NOW = 1_795_514_400.0
@@ -36,20 +39,29 @@ class FakeStore:
         return StoreStats(1000, 2000, 3000, full=True, corrupt_rows=4, commit_seconds=commits)
 
 
-def metrics_over(counters: dict[Counter, int] | None = None) -> Metrics:
+def config(*destinations: str, digest: str = "abc123") -> Gateway:
+    made = {name: DestinationConfig(name=name, type=name, file="x.yaml", sources=["shop"]) for name in destinations}
+    return Gateway(file="gateway.yaml", hash=digest, sources={"shop": Source()}, destinations=made)
+
+
+def prepared(**ends: date | None) -> dict[str, SimpleNamespace]:
+    return {name: SimpleNamespace(manifest=SimpleNamespace(version=SimpleNamespace(ends=day))) for name, day in ends.items()}
+
+
+def metrics_over(counters: dict[Counter, int] | None = None) -> PrometheusMeter:
+    meter = PrometheusMeter(FrozenClock(NOW))
     store = FakeStore(counters or {})
-    metrics = Metrics(store, FrozenClock(NOW))  # type: ignore[arg-type]
-    metrics.configure(Closed(["shop"], ["meta", "ga4"], sunsets={"meta": NOW + 86400}), "abc123")
-    return metrics
+    meter.attach(store, config("meta", "ga4"), prepared(meta=date(2027, 5, 1), ga4=None))  # type: ignore[arg-type]
+    return meter
 
 
-def lines(metrics: Metrics) -> dict[str, float]:
+def lines(metrics: PrometheusMeter) -> dict[str, float]:
     """`name{labels}` → value of the exposition."""
     text = metrics.render()[0].decode()
     return {key: float(value) for key, value in re.findall(r"^([^#\s][^ ]*) (\S+)$", text, re.MULTILINE)}
 
 
-def series(metrics: Metrics, family: str) -> list[str]:
+def series(metrics: PrometheusMeter, family: str) -> list[str]:
     return [name for name in lines(metrics) if name.startswith((f"{family}{{", f"{family} ")) or name == family]
 
 
@@ -92,7 +104,7 @@ def test_only_the_closed_outcomes_are_exposed(strange: Counter) -> None:
         ("tagway_queue_full", 1),
         ("tagway_queue_corrupt_rows", 4),
         ('tagway_config_info{hash="abc123"}', 1),
-        ('tagway_api_sunset_timestamp_seconds{destination="meta"}', NOW + 86400),
+        ('tagway_api_sunset_timestamp_seconds{destination="meta"}', datetime(2027, 5, 1, tzinfo=UTC).timestamp()),
     ],
 )
 def test_sizes_ages_and_dates_are_read_at_scrape(name: str, value: float) -> None:
@@ -112,7 +124,7 @@ def test_commits_of_the_store_accumulate_over_scrapes() -> None:
 
 def test_what_stages_report_is_counted() -> None:
     metrics = metrics_over()
-    meter = metrics.meter
+    meter = metrics
     meter.request("/v1/events", 200, 0.003)
     meter.received("shop", "json", 4)
     meter.refused("/v1/events", "malformed", 2)
@@ -143,15 +155,15 @@ def test_what_stages_report_is_counted() -> None:
 
 def test_a_lane_is_in_one_state_at_a_time() -> None:
     metrics = metrics_over()
-    metrics.meter.lane_state("meta", "running")
-    metrics.meter.lane_state("meta", "paused")
+    metrics.lane_state("meta", "running")
+    metrics.lane_state("meta", "paused")
     on = [name for name in series(metrics, "tagway_lane_state") if lines(metrics)[name] == 1]
     assert on == ['tagway_lane_state{destination="meta",state="paused"}']
 
 
 def test_a_reload_replaces_hash_and_sunsets() -> None:
     metrics = metrics_over()
-    metrics.configure(Closed(["shop"], ["ga4"]), "def456")
+    metrics.attach(FakeStore({}), config("ga4", digest="def456"), prepared(ga4=None))  # type: ignore[arg-type]
     assert series(metrics, "tagway_config_info") == ['tagway_config_info{hash="def456"}']
     assert series(metrics, "tagway_api_sunset_timestamp_seconds") == []
 
@@ -171,7 +183,7 @@ def test_a_reload_replaces_hash_and_sunsets() -> None:
 def test_unknown_names_never_make_more_than_the_allowed_series(report: object, family: str) -> None:
     metrics = metrics_over()
     for i in range(1000):
-        report(metrics.meter, i)  # type: ignore[operator]
+        report(metrics, i)  # type: ignore[operator]
     assert 1 <= len(series(metrics, family)) <= MAX_SERIES
 
 
@@ -180,11 +192,11 @@ def test_100_000_distinct_names_change_neither_series_nor_scrape_time() -> None:
     metrics = metrics_over()
     before = len(lines(metrics))
     for i in range(100_000):
-        metrics.meter.request(f"/path/{i}", 200 + i % 400, 0.001)
-        metrics.meter.received(f"source-{i}", "json", 1)
-        metrics.meter.refused(f"/path/{i}", f"reason-{i}")
-        metrics.meter.dropped("shop", f"props.{i}")
-        metrics.meter.mapping_null("meta", f"field-{i}")
+        metrics.request(f"/path/{i}", 200 + i % 400, 0.001)
+        metrics.received(f"source-{i}", "json", 1)
+        metrics.refused(f"/path/{i}", f"reason-{i}")
+        metrics.dropped("shop", f"props.{i}")
+        metrics.mapping_null("meta", f"field-{i}")
     started = time.perf_counter()
     after = len(lines(metrics))
     assert time.perf_counter() - started < 0.2

@@ -4,22 +4,21 @@ Every event a destination could have had stands in exactly one place of its row:
 
     accepted = delivered + each outcome + queued
 
-`ledger()` gives the whole view, `to_json()` is the body of `/ledger`, `table()` is what `tagway audit` prints. A figure of a
-vendor that never says whether it took an event (`confirms: none`) carries a `*`.
+`ledger()` gives the whole view as plain JSON values (the body of `/ledger`, and of `tagway audit --json`); `table()` prints
+it. A figure of a vendor that never says whether it took an event (`confirms: none`) carries a `*`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.outcomes import REASONS, Outcome
 from gateway.queue.base import Audit, Counter, LaneCount, SourceCount
 
 Key = tuple[str, str]
 """(outcome, reason)"""
+DELIVERED: Key = ("delivered", "")
 
 _FAILURES = {
     "vendor_4xx": "refused",
@@ -92,8 +91,6 @@ SENTENCES: dict[Key, str] = {
     ("duplicate", "conflict"): "The same id came before with other content; the second is kept with the dead letters.",
 }
 """Each outcome in a sentence: the page, `explain`."""
-QUEUED_WORDS = "queued"
-_ORDER: tuple[Key, ...] = tuple((str(outcome), reason) for outcome in Outcome for reason in REASONS[outcome])
 _FOOTNOTE = "* counted as delivered when sent: this vendor never says whether it took an event"
 
 
@@ -107,195 +104,133 @@ def reason_sentence(outcome: str, reason: str = "") -> str:
     return SENTENCES[(outcome, reason)]
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationRow:
-    """The equation of one destination: over all its sources, or of the one named in `source`."""
+def ledger(audit: Audit, counters: Mapping[Counter, int], unconfirmed: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The whole view, of JSON values only; `balanced` decides the exit code of `tagway audit`.
 
-    destination: str
-    source: str
-    accepted: int
-    backfilled: int
-    outcomes: Mapping[Key, int]
-    queued: int
-    late: int
-    confirms: str
-    balanced: bool
-
-    @property
-    def delivered(self) -> int:
-        """Events the vendor has."""
-        return self.outcomes.get(("delivered", ""), 0)
-
-    @property
-    def name(self) -> str:
-        """With the mark of a vendor that never confirms."""
-        return f"{self.destination} *" if self.confirms == "none" else self.destination
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """How one event name ended, per destination; `duplicates` are counted at the source."""
-
-    event: str
-    destinations: Mapping[str, Mapping[Key, int]]
-    duplicates: Mapping[Key, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """The whole view. `balanced` is the exit code of `tagway audit`."""
-
-    destinations: tuple[DestinationRow, ...]
-    pairs: tuple[DestinationRow, ...]
-    sources: tuple[SourceCount, ...]
-    events: tuple[EventRow, ...]
-    problems: tuple[str, ...]
-    balanced: bool
-
-
-def ledger(audit: Audit, counters: Mapping[Counter, int], confirms: Mapping[str, str]) -> Ledger:
-    """`confirms` is destination → the manifest's `confirms` (event, request, none); a parked lane may be missing there."""
+    `unconfirmed` are the destinations whose vendor never confirms. Per destination: the equation over all its sources,
+    then one per source, so that errors of two sources cannot cancel out.
+    """
     lanes: defaultdict[str, list[LaneCount]] = defaultdict(list)
-    for row in audit.lanes:
+    for row in sorted(audit.lanes, key=lambda row: (row.lane, row.source)):
         lanes[row.lane].append(row)
-    return Ledger(
-        destinations=tuple(_row(lane, "", rows, confirms.get(lane, "event")) for lane, rows in sorted(lanes.items())),
-        pairs=tuple(
-            _row(row.lane, row.source, [row], confirms.get(row.lane, "event"))
-            for row in sorted(audit.lanes, key=lambda row: (row.lane, row.source))
-        ),
-        sources=audit.sources,
-        events=_events(counters),
-        problems=audit.problems,
-        balanced=audit.balanced,
-    )
+    return {
+        "balanced": audit.balanced,
+        "problems": list(audit.problems),
+        "destinations": [
+            {
+                "destination": lane,
+                "confirmed": lane not in unconfirmed,
+                **_equation(rows),
+                "sources": [{"source": row.source, **_equation([row])} for row in rows],
+            }
+            for lane, rows in lanes.items()
+        ],
+        "sources": [_source(row) for row in audit.sources],
+        "events": _events(counters),
+    }
 
 
-def _row(lane: str, source: str, rows: Sequence[LaneCount], confirms: str) -> DestinationRow:
+def _equation(rows: Sequence[LaneCount]) -> dict[str, Any]:
     outcomes: defaultdict[Key, int] = defaultdict(int)
     for row in rows:
-        for key, count in row.outcomes.items():
-            outcomes[(str(key[0]), key[1])] += count
-    return DestinationRow(
-        destination=lane,
-        source=source,
-        accepted=sum(row.logged + row.backfilled for row in rows),
-        backfilled=sum(row.backfilled for row in rows),
-        outcomes={key: outcomes[key] for key in _ORDER if outcomes.get(key)},
-        queued=sum(row.queued for row in rows),
-        late=sum(row.late for row in rows),
-        confirms=confirms,
-        balanced=all(row.balanced for row in rows),
+        for (outcome, reason), count in row.outcomes.items():
+            outcomes[(str(outcome), reason)] += count
+    return {
+        "accepted": sum(row.logged + row.backfilled for row in rows),
+        "backfilled": sum(row.backfilled for row in rows),
+        "delivered": outcomes.get(DELIVERED, 0),
+        "outcomes": _cells(outcomes),
+        "queued": sum(row.queued for row in rows),
+        "late": sum(row.late for row in rows),
+        "balanced": all(row.balanced for row in rows),
+    }
+
+
+def _source(row: SourceCount) -> dict[str, Any]:
+    return {
+        "source": row.source,
+        "accepted": row.accepted,
+        "logged": row.logged,
+        "same": row.same,
+        "conflict": row.conflict,
+        "balanced": row.balanced,
+    }
+
+
+def _events(counters: Mapping[Counter, int]) -> list[dict[str, Any]]:
+    """Per event name: how it ended at each destination, and duplicates, which are counted at the source."""
+    cells: defaultdict[str, defaultdict[str, defaultdict[Key, int]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(int))
     )
-
-
-def _events(counters: Mapping[Counter, int]) -> tuple[EventRow, ...]:
-    lanes: defaultdict[str, defaultdict[str, dict[Key, int]]] = defaultdict(lambda: defaultdict(dict))
-    duplicates: defaultdict[str, dict[Key, int]] = defaultdict(dict)
-    for (_source, lane, label, outcome, reason), count in counters.items():
-        key = (str(outcome), reason)
-        if key not in WORDS or not count:
-            continue
-        cells = lanes[label][lane] if lane else duplicates[label]
-        cells[key] = cells.get(key, 0) + count
-    return tuple(EventRow(name, lanes.get(name, {}), duplicates.get(name, {})) for name in sorted({*lanes, *duplicates}))
+    for (_source_name, lane, label, outcome, reason), count in counters.items():
+        if count and (str(outcome), reason) in WORDS:
+            cells[label][lane][(str(outcome), reason)] += count
+    return [
+        {
+            "event": name,
+            "destinations": {lane: _cells(ends) for lane, ends in sorted(lanes.items()) if lane},
+            "duplicates": _cells(lanes.get("", {})),
+        }
+        for name, lanes in sorted(cells.items())
+    ]
 
 
 def _cells(outcomes: Mapping[Key, int]) -> list[dict[str, Any]]:
     return [
         {"outcome": key[0], "reason": key[1], "words": WORDS[key], "events": outcomes[key]}
-        for key in _ORDER
+        for key in WORDS
         if outcomes.get(key)
     ]
 
 
-def _row_json(row: DestinationRow) -> dict[str, Any]:
-    return {
-        "destination": row.destination,
-        **({"source": row.source} if row.source else {}),
-        "accepted": row.accepted,
-        "backfilled": row.backfilled,
-        "delivered": row.delivered,
-        "outcomes": _cells(row.outcomes),
-        "queued": row.queued,
-        "late": row.late,
-        "confirms": row.confirms,
-        "balanced": row.balanced,
-    }
+def table(view: Mapping[str, Any]) -> str:
+    """A ledger as text: the equation per destination and per source, then what is wrong.
 
-
-def to_json(view: Ledger) -> dict[str, Any]:
-    """The body of `GET /ledger` and of `tagway audit --json`."""
-    return {
-        "balanced": view.balanced,
-        "problems": list(view.problems),
-        "destinations": [
-            _row_json(row) | {"sources": [_row_json(pair) for pair in view.pairs if pair.destination == row.destination]}
-            for row in view.destinations
-        ],
-        "sources": [
-            {
-                "source": row.source,
-                "accepted": row.accepted,
-                "logged": row.logged,
-                "duplicates": {"same": row.same, "conflict": row.conflict},
-                "balanced": row.balanced,
-            }
-            for row in view.sources
-        ],
-        "events": [
-            {
-                "event": row.event,
-                "destinations": {name: _cells(cells) for name, cells in sorted(row.destinations.items())},
-                "duplicates": _cells(row.duplicates),
-            }
-            for row in view.events
-        ],
-    }
-
-
-def table(view: Ledger) -> str:
-    """The equations as text: one line per destination and per source, then what is wrong.
-
-    >>> print(table(view))
+    >>> print(table(ledger(audit, counters, frozenset({"ga4"}))))
     destination  accepted = delivered + no consent + queued
     ga4 *             100 =        90 +          8 +      2  ✓
     meta              100 =       100 +          0 +      0  ✓
     """
-    blocks = [_destinations_table(view), _sources_table(view)]
-    notes = [_FOOTNOTE] if any(row.confirms == "none" for row in view.destinations) else []
-    notes += [f"problem: {problem}" for problem in view.problems]
-    return "\n\n".join([block for block in blocks if block] + (["\n".join(notes)] if notes else []))
+    notes = [] if all(row["confirmed"] for row in view["destinations"]) else [_FOOTNOTE]
+    notes += [f"problem: {problem}" for problem in view["problems"]]
+    blocks = (_destinations_table(view["destinations"]), _sources_table(view["sources"]), "\n".join(notes))
+    return "\n\n".join(block for block in blocks if block)
 
 
-def _destinations_table(view: Ledger) -> str:
-    used = [key for key in _ORDER if any(row.outcomes.get(key) for row in view.destinations) or key == ("delivered", "")]
-    header = ["destination", "accepted", *(WORDS[key] for key in used), QUEUED_WORDS]
-    rows = [
-        ([row.name, row.accepted, *(row.outcomes.get(key, 0) for key in used), row.queued], row.balanced)
-        for row in view.destinations
+def _destinations_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    counts = [{(cell["outcome"], cell["reason"]): cell["events"] for cell in row["outcomes"]} for row in rows]
+    used = [key for key in WORDS if key == DELIVERED or any(key in count for count in counts)]
+    header = ["destination", "accepted", *(WORDS[key] for key in used), "queued"]
+    lines = [
+        [
+            row["destination"] + ("" if row["confirmed"] else " *"),
+            row["accepted"],
+            *(count.get(key, 0) for key in used),
+            row["queued"],
+        ]
+        for row, count in zip(rows, counts, strict=True)
     ]
-    return _equations(header, rows)
+    return _aligned(header, lines, [row["balanced"] for row in rows])
 
 
-def _sources_table(view: Ledger) -> str:
-    header = ["source", "accepted", "logged", *(WORDS[("duplicate", reason)] for reason in REASONS[Outcome.DUPLICATE])]
-    rows = [([row.source, row.accepted, row.logged, row.same, row.conflict], row.balanced) for row in view.sources]
-    return _equations(header, rows)
+def _sources_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ["source", "accepted", "logged", WORDS[("duplicate", "same")], WORDS[("duplicate", "conflict")]]
+    lines = [[row[key] for key in ("source", "accepted", "logged", "same", "conflict")] for row in rows]
+    return _aligned(header, lines, [row["balanced"] for row in rows])
 
 
-def _equations(header: Sequence[str], rows: Sequence[tuple[Sequence[Any], bool]]) -> str:
-    """Name, total = part + part + …, and a mark: aligned columns."""
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[Any]], balanced: Sequence[bool]) -> str:
+    """Lines of name, total = part + part + …, and a mark."""
     if not rows:
         return ""
-    lines = [list(header), *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells] for cells, _ in rows)]
+    lines = [list(header), *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    marks = ["", *("  ✓" if balanced else "  ✗ does not balance" for _, balanced in rows)]
-    return "\n".join(_equation(line, widths) + mark for line, mark in zip(lines, marks, strict=True))
+    marks = ["", *("  ✓" if ok else "  ✗ does not balance" for ok in balanced)]
+    return "\n".join(_line(cells, widths) + mark for cells, mark in zip(lines, marks, strict=True))
 
 
-def _equation(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     name, total, *parts = (
-        cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     return f"{name}  {total} = {' + '.join(parts)}"

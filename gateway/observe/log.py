@@ -29,14 +29,17 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import orjson
+from pydantic import BaseModel, SecretStr
 
 from gateway.clock import iso
+from gateway.config.models import Gateway
 from gateway.errors import GatewayError
 
 QUEUE_LINES = 10_000
@@ -252,3 +255,34 @@ def setup(level: str = "info", secrets: Iterable[str] = (), stream: _Stream | No
     root.setLevel(level.upper())
     logging.getLogger("aiohttp.access").setLevel(logging.ERROR)
     return handler
+
+
+@contextmanager
+def start_logging(config: Gateway, level: str = "info") -> Iterator[JsonHandler]:
+    """Log as `setup` does while the gateway runs, knowing every secret of its configuration."""
+    handler = setup(level, secrets_of(config))
+    try:
+        yield handler
+    finally:
+        handler.stop()
+
+
+def secrets_of(config: Gateway) -> set[str]:
+    """Every secret value of a configuration: admin token, server keys, secret settings."""
+    found: set[str] = set()
+    _collect(config, found)
+    return found - {""}
+
+
+def _collect(value: Any, found: set[str]) -> None:
+    if isinstance(value, SecretStr):
+        found.add(value.get_secret_value())
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            _collect(getattr(value, name), found)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _collect(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _collect(item, found)

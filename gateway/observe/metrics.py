@@ -7,27 +7,29 @@
   changes nothing. Duplicates, which are counted at the source before fan-out, carry `destination=""`.
 - What only the process knows (requests, time-outs, lane states) is counted in memory, on label children resolved once.
 
->>> metrics = Metrics(store, clock)
->>> metrics.configure(Closed(sources=["shop"], destinations=["meta"]), config_hash="1f2e")
->>> door = Door(config, intake, consents, metrics.meter, clock)
->>> body, content_type = metrics.render(request.headers.get("Accept", ""))
+>>> meter = PrometheusMeter()
+>>> meter.attach(store, config, prepared)                # at start and after every reload
+>>> app.add_routes([web.get("/metrics", meter.handle)])
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from datetime import UTC, datetime
+from typing import Any, Protocol, get_type_hints
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from gateway.clock import Clock
+from gateway.config.models import Gateway
 from gateway.errors import RefusedReason
 from gateway.event import SECTIONS, EventDict
+from gateway.manifest import Manifest
 from gateway.meter import Meter
 from gateway.outcomes import REASONS, Outcome
 from gateway.queue.base import Store
@@ -66,19 +68,12 @@ def _schema_fields() -> frozenset[str]:
 EVENT_FIELDS = _schema_fields()
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The configured names: what may stand in a `source` or `destination` label.
+class HasVersion(Protocol):
+    """Of a prepared destination, what is needed here: its manifest."""
 
-    `mapping_fields` are the payload paths of the compiled plans (None: any, up to MAX_SERIES); `sunsets` is destination →
-    the wall time at which the vendor ends the API version in use; `routes` are templates beyond the built-in ones.
-    """
-
-    sources: Iterable[str] = ()
-    destinations: Iterable[str] = ()
-    routes: Iterable[str] = ()
-    mapping_fields: frozenset[str] | None = None
-    sunsets: Mapping[str, float] = field(default_factory=dict)
+    @property
+    def manifest(self) -> Manifest:
+        """The vendor's."""
 
 
 class _Family:
@@ -99,11 +94,24 @@ class _Family:
             found = self.children[labels] = self.metric.labels(*labels)
         return found
 
+    def clear(self) -> None:
+        self.metric.clear()
+        self.children.clear()
+
 
 class PrometheusMeter(Meter):
-    """The stages' meter, on Prometheus. Not for use from several threads at once."""
+    """The stages' meter on a registry of its own. Not for use from several threads at once.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Before `attach` every configured name counts as `other`.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._clock = clock or Clock.from_environment()
+        self._stored: StoreCollector | None = None
+        self._sources: frozenset[str] = frozenset()
+        self._destinations: frozenset[str] = frozenset()
+
         def counter(name: str, text: str, *labels: str) -> _Family:
             return _Family(Counter(name, text, labels, registry=registry), len(labels))
 
@@ -147,14 +155,38 @@ class PrometheusMeter(Meter):
         self._messages = counter(
             "tagway_validation_messages_total", "Complaints of a vendor's validation endpoint.", "destination"
         )
-        self.closed(Closed())
+        self._config = gauge("tagway_config_info", "The configuration in use.", "hash")
+        self._sunset = gauge(
+            "tagway_api_sunset_timestamp_seconds", "When the vendor ends the API version in use.", "destination"
+        )
 
-    def closed(self, names: Closed) -> None:
-        """Take new configured names; series of names that are gone stay until the process ends, their counts are facts."""
-        self._sources = frozenset(names.sources)
-        self._destinations = frozenset(names.destinations)
-        self._routes = ROUTES | frozenset(names.routes)
-        self._fields = names.mapping_fields
+    def attach(self, store: Store, config: Gateway, prepared: Mapping[str, HasVersion]) -> None:
+        """Read this store at scrape and take these names; again after a reload.
+
+        Counts of a name that is gone stay until the process ends; its lane state, hash and sunset go.
+        """
+        if self._stored is None:
+            self._stored = StoreCollector(store, self._clock.now)
+            self.registry.register(self._stored)
+        self._sources = frozenset(config.sources)
+        self._destinations = frozenset(config.destinations) | frozenset(store.lanes())
+        for family in (self._config, self._sunset, self._state):
+            family.clear()
+        self._config.child((config.hash[:12],)).set(1)
+        for name, one in prepared.items():
+            version = one.manifest.version
+            if version and (ends := version.ends):
+                self._sunset.child((name,)).set(datetime(ends.year, ends.month, ends.day, tzinfo=UTC).timestamp())
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition in the format the scraper asks for: (body, content type)."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self.registry), content_type
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """`GET /metrics`."""
+        body, content_type = self.render(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     def _destination(self, name: str) -> str:
         return name if name in self._destinations else OTHER
@@ -163,7 +195,7 @@ class PrometheusMeter(Meter):
         return name if name in self._sources else OTHER
 
     def _route(self, route: str) -> str:
-        return route if route in self._routes else OTHER
+        return route if route in ROUTES else OTHER
 
     def request(self, route: str, status: int, seconds: float) -> None:
         text = str(status)
@@ -195,8 +227,7 @@ class PrometheusMeter(Meter):
             self._state.child((name, known)).set(1 if known == state else 0)
 
     def mapping_null(self, destination: str, field: str) -> None:
-        known = field if self._fields is None or field in self._fields else OTHER
-        self._nulls.child((self._destination(destination), known)).inc()
+        self._nulls.child((self._destination(destination), field)).inc()
 
     def validation(self, destination: str, messages: int) -> None:
         name = (self._destination(destination),)
@@ -275,34 +306,3 @@ class StoreCollector(Collector):
 def _is_outcome(outcome: str, reason: str) -> bool:
     """The store may count other things beside outcomes (what was logged, what came late)."""
     return outcome in Outcome.__members__.values() and reason in REASONS[Outcome(outcome)]
-
-
-class Metrics:
-    """A registry of its own with everything in it; `meter` is handed to the stages."""
-
-    def __init__(self, store: Store | None, clock: Clock) -> None:
-        self.registry = CollectorRegistry()
-        self.meter = PrometheusMeter(self.registry)
-        self._config = Gauge("tagway_config_info", "The configuration in use.", ["hash"], registry=self.registry)
-        self._sunset = Gauge(
-            "tagway_api_sunset_timestamp_seconds",
-            "When the vendor ends the API version in use.",
-            ["destination"],
-            registry=self.registry,
-        )
-        if store is not None:
-            self.registry.register(StoreCollector(store, clock.now))
-
-    def configure(self, names: Closed, config_hash: str) -> None:
-        """At start and after every reload."""
-        self.meter.closed(names)
-        self._config.clear()
-        self._config.labels(config_hash).set(1)
-        self._sunset.clear()
-        for destination, at in names.sunsets.items():
-            self._sunset.labels(destination).set(at)
-
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition in the format the scraper asks for: (body, content type)."""
-        encoder, content_type = choose_encoder(accept)
-        return encoder(self.registry), content_type
