@@ -21,7 +21,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -65,8 +64,6 @@ class Version(Strict):
 
 class SettingSpec(Strict):
     """One setting of a vendor. `format: url` is checked as an address; `pattern` is a regular expression for the whole text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     type: SettingType = "str"
     required: bool = False
@@ -117,26 +114,14 @@ class Dedup(Strict):
 class VendorConsent(Strict):
     """What sending to this vendor needs; `limit` and `anonymous` are shapes for the event (marked trees)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
     requires: list[Purpose] = Field(default_factory=list)
     limit: Any = None
     tcf_vendor: int | None = Field(default=None, ge=1)
     anonymous: Any = None
 
 
-class VendorBatch(BatchLimits):
-    """What travels together; `wrap` is the envelope's shape (a marked tree)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    wrap: Any = None
-
-
 class Manifest(Strict):
     """A vendor's manifest; `tree` is the whole file as a marked tree."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     name: str
     category: Literal["ads", "analytics", "crm", "attribution", "cdp", "messaging", "stream"]
@@ -149,7 +134,7 @@ class Manifest(Strict):
     consent: VendorConsent
     unlisted: Literal["skip", "send"] | None = None
     code: bool = False
-    batch: VendorBatch = VendorBatch()
+    batch: BatchLimits = BatchLimits()
     endpoint: Any
     regions: Any = None
     auth: Any = None

@@ -6,10 +6,15 @@ Durations are seconds (`7d`, `72h`, `250ms` in YAML), sizes are bytes (`20GB`).
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from gateway.config.addresses import base_url, host, listen_address, origin, write_key
+from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -38,8 +43,8 @@ def size(value: Any) -> Any:
 
 
 def age_limit(value: Any) -> Any:
-    """A duration, or `off` for none (tests and back-fills)."""
-    return None if value == "off" else duration(value)
+    """A duration, or `off`: no limit at all (tests and back-fills), as infinity."""
+    return math.inf if value == "off" else duration(value)
 
 
 def _proxy(value: str) -> str:
@@ -51,23 +56,34 @@ def _proxy(value: str) -> str:
     return value
 
 
-def _address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("must be host:port, for example 127.0.0.1:9090")
-    return value
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError("must be a network such as 10.0.0.0/8") from None
+
+
+def _one_process(value: Any) -> Any:
+    if str(value) != "0":
+        raise ValueError("must be 0: this version receives in the process that owns the store")
+    return 0
 
 
 Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(size), Field(ge=0)]
-Address = Annotated[str, BeforeValidator(_address)]
+Address = Annotated[str, AfterValidator(listen_address)]
+Host = Annotated[str, AfterValidator(host)]
+Origin = Annotated[str, AfterValidator(origin)]
+WriteKey = Annotated[str, AfterValidator(write_key)]
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+Network = Annotated[str, AfterValidator(_network)]
 Purpose = Literal["ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"]
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors."""
+    """Unknown keys are errors; numbers are finite unless a field says otherwise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Admin(Strict):
@@ -128,18 +144,20 @@ class SourceConsent(Strict):
 
 
 class SourceLimits(Strict):
-    """Hits per second and burst, per source; None is no limit."""
+    """Hits per second and burst, per source and per client address of it; None is no limit."""
 
     rps: float | None = Field(default=None, gt=0)
     burst: int | None = Field(default=None, gt=0)
+    ip_rps: float | None = Field(default=None, gt=0)
+    ip_burst: int | None = Field(default=None, gt=0)
 
 
 class Source(Strict):
     """A site, app or tenant."""
 
-    hosts: list[str] = []
-    origins: list[str] = []
-    write_keys: list[str] = []
+    hosts: list[Host] = []
+    origins: list[Origin] = []
+    write_keys: list[WriteKey] = []
     server_keys: list[SecretStr] = []
     consent: SourceConsent = SourceConsent()
     limits: SourceLimits = SourceLimits()
@@ -152,7 +170,7 @@ class DestinationConsent(Strict):
     requires: list[Purpose] | None = None
     on_denied: Literal["skip", "anonymous"] = "skip"
     on_opt_out: Literal["skip", "limit"] = "skip"
-    tcf_vendor: int | None = None
+    tcf_vendor: int | None = Field(default=None, ge=1)
     purposes_only: bool = False
 
 
@@ -163,30 +181,35 @@ class Bots(Strict):
 
 
 class DestinationLimits(Strict):
-    """Narrows the manifest; `max_age: off` lifts it, for tests and back-fills."""
+    """Narrows the manifest. `max_age`: None keeps the vendor's, `off` (infinity) lifts it, for tests and back-fills."""
 
-    max_age: Annotated[float | None, BeforeValidator(age_limit)] = None
-    max_age_off: bool = Field(default=False, exclude=True)
+    max_age: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=True)] | None, BeforeValidator(age_limit)] = None
     rps: float | None = Field(default=None, gt=0)
     concurrency: int = Field(default=8, ge=1, le=256)
 
+    def oldest(self, vendor: float | None) -> float:
+        """Seconds after which an event is too old, given the vendor's own limit (None: it has none); infinity for never."""
+        if self.max_age == math.inf:
+            return math.inf
+        return min(limit for limit in (self.max_age, vendor, math.inf) if limit is not None)
+
 
 class BatchLimits(Strict):
-    """Narrows the manifest's batch."""
+    """Narrows the manifest's batch; `wrap`, the envelope's shape, stays a marked tree."""
 
     max_events: int | None = Field(default=None, ge=1)
     max_bytes: int | None = Field(default=None, ge=1)
     max_wait_ms: int | None = Field(default=None, ge=0)
+    wrap: Any = None
 
 
 class DestinationConfig(Strict):
-    """One destination file, without what mappings are made of.
+    """One destination file.
 
-    `defaults`, `blocks`, `tables`, `events` and the raw `batch` stay marked trees (gateway/config/tree.py) and are merged
-    and compiled by gateway/mapping; `settings` is checked against the manifest's own model.
+    `defaults`, `blocks`, `tables`, `events`, `when` and `batch.wrap` stay marked trees (gateway/config/tree.py) and are
+    merged and compiled by gateway/mapping; `tree` is the whole file. `settings` is checked against the manifest's own model
+    and holds what was given or has a default, secrets as SecretStr.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     name: str
     type: str
@@ -201,25 +224,42 @@ class DestinationConfig(Strict):
     when: Any = None
     limits: DestinationLimits = DestinationLimits()
     batch: BatchLimits = BatchLimits()
-    endpoint: str | None = None
-    allow_private: list[str] = []
+    endpoint: BaseUrl | None = None
+    allow_private: list[Network] = []
     allow_http: bool = False
+    defaults: Any = None
+    blocks: Any = None
+    tables: Any = None
+    events: Any = None
     tree: Any = None
 
 
-class Gateway(Strict):
-    """The whole configuration as loaded: gateway.yaml with its sources and destinations."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A source or destination that was left out because of its errors (`config_errors: hold`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    kind: Literal["source", "destination"]
+    name: str
+    problems: tuple[Problem, ...]
+
+
+class Gateway(Strict):
+    """The whole configuration as loaded: gateway.yaml with its sources and destinations.
+
+    `hash` is over the bytes of every file read (secret files excepted), `files` are these, secret files and the folders that
+    were listed: what a watcher must look at. `held` is empty unless `config_errors: hold` left something out.
+    """
 
     file: str
     hash: str = ""
+    files: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
     listen: Address = "0.0.0.0:8080"
     admin: Admin = Admin()
     metrics: Metrics = Metrics()
     trusted_proxies: list[Annotated[str, BeforeValidator(_proxy)]] = []
     geo: GeoHeaders = GeoHeaders()
-    workers: Literal[0] = 0
+    workers: Annotated[int, BeforeValidator(_one_process)] = 0
     paths: Paths = Paths()
     queue: Queue = Queue()
     config_errors: Literal["refuse", "hold"] = "refuse"
