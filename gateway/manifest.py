@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Set as AbstractSet
 from datetime import date
 from functools import cache, lru_cache
 from pathlib import Path
@@ -141,6 +142,7 @@ class Manifest(Strict):
     tables: Any = None
     blocks: Any = None
     defaults: Any = None
+    require: Any = None
     events: Any = None
     test: Any = None
     response: Any = None
@@ -232,12 +234,15 @@ def _defaults(manifest: Manifest, tree: MarkedMap) -> list[Problem]:
     return problems
 
 
-def settings_model(manifest: Manifest, *, only: str | None = None) -> type[BaseModel]:
-    """A pydantic model of the `settings`: unknown keys are errors, secrets are SecretStr (also inside lists and maps)."""
+def settings_model(manifest: Manifest, *, only: str | None = None, without: AbstractSet[str] = frozenset()) -> type[BaseModel]:
+    """A pydantic model of the `settings`: unknown keys are errors, secrets are SecretStr (also inside lists and maps).
+
+    `without` names settings that are not asked for.
+    """
     fields: dict[str, Any] = {
         name: (_annotation(spec), ... if spec.required else _default(spec))
         for name, spec in manifest.settings.items()
-        if only in (None, name)
+        if only in (None, name) and name not in without
     }
     return create_model(f"{manifest.name}_settings", __base__=Strict, **fields)
 
