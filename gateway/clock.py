@@ -86,4 +86,4 @@ def parse_instant(text: str) -> float:
 def iso(seconds: float) -> str:
     """Epoch seconds to the form all our events carry: `2026-11-24T10:00:00.000Z`."""
     moment = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

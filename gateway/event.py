@@ -15,7 +15,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, Required
 
 import orjson
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 VERSION = 1
@@ -36,14 +36,10 @@ PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization", "analytics_stora
 """The purposes of the consent block."""
 
 
-def _text(value: object) -> object:
-    """Numbers become text (ids arrive as numbers); booleans, maps and lists do not."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value
-    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
-
-
-Text = Annotated[str, BeforeValidator(_text), StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+Text = Annotated[
+    str, Field(coerce_numbers_to_str=True), StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)
+]
+"""Numbers become text (ids arrive as numbers); booleans, maps and lists do not."""
 Url = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8192)]
 Number = Annotated[float | int, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 Flag = bool
@@ -188,7 +184,11 @@ class Item(TypedDict, total=False):
 
 @with_config(_CLOSED)
 class Consent(TypedDict, total=False):
-    """What the visitor allows: specs of each field in docs/concepts.md."""
+    """What the visitor allows: specs of each field in docs/concepts.md.
+
+    `categories` is what a consent tool said in its own words (`{"C0004": false}`); it is read with the source's table
+    `consent.categories` and is not part of a decision.
+    """
 
     ad_storage: Choice
     ad_user_data: Choice
@@ -198,6 +198,7 @@ class Consent(TypedDict, total=False):
     sale_opt_out: Flag
     jurisdiction: Literal["opt_in", "opt_out", "none", "unknown"]
     explicit: Flag
+    categories: dict[str, Flag]
     sources: list[Free]
     tcf: Free
 

@@ -1,0 +1,215 @@
+"""The fields of an event before and after the schema's validator: cleaning, numbers, consent words, `raw`, and dropping.
+
+Dropped values are named by the schema (`props.value`, `items.price`, `user`), never by a key of the sender's: the names
+are metric labels. `prepare` changes the map it is given at its top level only; what lies below is copied first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, get_type_hints
+
+import orjson
+
+from gateway import event
+from gateway.event import PURPOSES
+from gateway.normalise.values import ABSENT, number
+from gateway.normalise.values import cleaned as clean_value
+
+MAX_RAW_KEYS = 50
+MAX_RAW_TEXT = 500
+
+_SHAPES: dict[str, Any] = {
+    "user": event.User,
+    "page": event.Page,
+    "device": event.Device,
+    "geo": event.Geo,
+    "campaign": event.Campaign,
+    "ids": event.Ids,
+    "session": event.Session,
+    "props": event.Props,
+    "consent": event.Consent,
+    "bot": event.Bot,
+    "app": event.App,
+    "items": event.Item,
+}
+_OPEN = ("ids", "props", "items", "consent")
+_FIELDS = {section: frozenset(get_type_hints(shape)) for section, shape in _SHAPES.items()}
+_CLOSED = tuple((section, fields) for section, fields in _FIELDS.items() if section not in _OPEN)
+_WRITABLE = frozenset((*_SHAPES, "engagement_ms", "integrations", "raw")) - {"bot"}
+_WRITABLE_BY_SERVERS = _WRITABLE | {"bot"}
+
+
+def _numeric(shape: Any) -> tuple[str, ...]:
+    hints = get_type_hints(shape, include_extras=True)
+    return tuple(name for name, hint in hints.items() if hint == event.Number)
+
+
+_NUMBERS = tuple((section, _numeric(shape)) for section, shape in _SHAPES.items() if section != "items" and _numeric(shape))
+_ITEM_NUMBERS = _numeric(event.Item)
+
+_CHOICES: dict[Any, str] = {
+    **dict.fromkeys(("granted", "true", "yes", "1", 1), "granted"),
+    **dict.fromkeys(("denied", "false", "no", "0", 0), "denied"),
+    "unknown": "unknown",
+}
+
+
+def cleaned(data: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
+    """A copy with clean text and without what is absent; values that cannot be kept are named in `dropped`."""
+    clean: dict[str, Any] = {}
+    for section, part in data.items():
+        if isinstance(part, dict):
+            kept: Any = {}
+            for key, value in part.items():
+                fit = clean_value(value, lambda path=(section, key): dropped.append(_label(path)))  # type: ignore[misc]
+                name = clean_value(str(key), lambda: None)
+                if fit is not ABSENT and name is not ABSENT:
+                    kept[name] = fit
+        else:
+            kept = clean_value(part, lambda path=(section,): dropped.append(_label(path)))  # type: ignore[misc]
+        if kept is not ABSENT:
+            clean[str(clean_value(section, lambda: None))] = kept
+    return clean
+
+
+def prepare(data: dict[str, Any], dropped: list[str], *, server: bool) -> None:
+    """Bring a client's data into the form that the schema takes. A bot score counts only from a server key."""
+    for key in data.keys() - (_WRITABLE_BY_SERVERS if server else _WRITABLE):
+        del data[key]
+        dropped.append("unknown")
+    for section, fields in _CLOSED:
+        part = data.get(section)
+        if type(part) is dict:
+            dropped.extend(section for _ in part.keys() - fields)
+    _numbers(data, dropped)
+    if "consent" in data:
+        data["consent"] = _consent(data["consent"], dropped)
+    if "raw" in data:
+        data["raw"] = _raw(data["raw"], dropped)
+
+
+def _numbers(data: dict[str, Any], dropped: list[str]) -> None:
+    for section, keys in _NUMBERS:
+        part = data.get(section)
+        if type(part) is dict:
+            data[section] = _with_numbers(part, keys, section, dropped)
+    items = data.get("items")
+    if type(items) is list:
+        data["items"] = [
+            _with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items
+        ]
+    if "engagement_ms" in data:
+        holder = _with_numbers({"engagement_ms": data.pop("engagement_ms")}, ("engagement_ms",), "engagement_ms", dropped)
+        data.update(holder)
+
+
+def _with_numbers(part: dict[str, Any], keys: tuple[str, ...], section: str, dropped: list[str]) -> dict[str, Any]:
+    """The part with its numbers read; the part itself where nothing changes."""
+    for key in keys:
+        if key not in part:
+            continue
+        value = part[key]
+        fit = number(value)
+        if fit is value or (fit == value and type(fit) is type(value)):
+            continue
+        part = {name: old for name, old in part.items() if name != key}
+        if fit is not None:
+            part[key] = fit
+        elif not (isinstance(value, str) and not value.strip()):
+            dropped.append(_label((section, key)))
+    return part
+
+
+def _consent(given: Any, dropped: list[str]) -> dict[str, Any]:
+    """What a client may say of consent; a word that cannot be read is a denial."""
+    if not isinstance(given, dict):
+        dropped.append("consent")
+        return dict.fromkeys(PURPOSES, "denied")
+    block: dict[str, Any] = {}
+    for purpose in PURPOSES:
+        if purpose in given:
+            choice = _choice(given[purpose])
+            if choice is None:
+                dropped.append(f"consent.{purpose}")
+            block[purpose] = choice or "denied"
+    if "sale_opt_out" in given:
+        block["sale_opt_out"] = _choice(given["sale_opt_out"]) != "denied"
+    if "explicit" in given:
+        block["explicit"] = _choice(given["explicit"]) != "denied"
+    categories = given.get("categories")
+    if isinstance(categories, dict):
+        block["categories"] = {name: _choice(value) == "granted" for name, value in categories.items()}
+    return block
+
+
+def _choice(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _CHOICES.get(value) or _CHOICES.get(value.strip().lower())
+    return _CHOICES.get(value) if isinstance(value, (bool, int)) else None
+
+
+def _raw(given: Any, dropped: list[str]) -> dict[str, Any]:
+    """At most 50 keys of 500 characters: text is cut, a structure that is longer as JSON is left out."""
+    if not isinstance(given, dict):
+        dropped.append("raw")
+        return {}
+    kept: dict[str, Any] = {}
+    for key, value in given.items():
+        if len(kept) == MAX_RAW_KEYS or len(key) > MAX_RAW_TEXT:
+            dropped.append("raw")
+        elif isinstance(value, str):
+            kept[key] = value[:MAX_RAW_TEXT]
+        elif not isinstance(value, (dict, list)) or len(orjson.dumps(value)) <= MAX_RAW_TEXT:
+            kept[key] = value
+        else:
+            dropped.append("raw")
+    return kept
+
+
+def without(data: dict[str, Any], errors: Iterable[Mapping[str, Any]], dropped: list[str]) -> dict[str, Any]:
+    """A copy without the fields that a validator complained about (`loc` of each error), which are named in `dropped`.
+
+    Of a list only the offending elements go. Raises KeyError for a complaint about what is not there: the gateway's own
+    keys are always valid.
+    """
+    paths = {_path(data, error["loc"]) for error in errors}
+    inner = {path for path in paths if not any(other != path and other[: len(path)] == path for other in paths)}
+    slim = deepcopy(data)
+    for path in sorted(inner, key=_from_the_end, reverse=True):
+        if not path:
+            raise KeyError("a required key of the event is missing")
+        holder: Any = slim
+        for step in path[:-1]:
+            holder = holder[step]
+        value = holder[path[-1]]
+        del holder[path[-1]]
+        if not (isinstance(value, str) and not value.strip()):
+            dropped.append(_label(path))
+    return slim
+
+
+def _path(data: Any, loc: Sequence[int | str]) -> tuple[int | str, ...]:
+    """The part of a location that exists in the data: the validator adds names of union branches."""
+    path: list[int | str] = []
+    node = data
+    for step in loc:
+        inside = step in node if isinstance(node, dict) else isinstance(node, list) and type(step) is int and step < len(node)
+        if inside:
+            node = node[step]
+            path.append(step)
+    return tuple(path)
+
+
+def _from_the_end(path: tuple[int | str, ...]) -> tuple[tuple[int, str], ...]:
+    return tuple((step, "") if isinstance(step, int) else (0, step) for step in path)
+
+
+def _label(path: Sequence[int | str]) -> str:
+    """The name of a field of the schema: the sender's own keys and anything unknown are named by their section."""
+    section = str(path[0])
+    if section not in _SHAPES:
+        return section if section in _WRITABLE or section == "time" else "unknown"
+    key = next((step for step in path[1:] if isinstance(step, str)), None)
+    return f"{section}.{key}" if key in _FIELDS[section] else section
