@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from gateway.config.addresses import base_url, host, listen_address, origin, write_key
+from gateway.config.addresses import base_url, host, is_loopback, listen_address, origin, write_key
 from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -91,6 +91,11 @@ class Admin(Strict):
 
     listen: Address = "127.0.0.1:9090"
     token: SecretStr = SecretStr("")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.listen.rpartition(":")[0])
 
 
 class Metrics(Strict):

@@ -1,0 +1,99 @@
+"""The sources: checked one by one, then against each other, since a host or a key must name one source only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from gateway.config.destinations import written_secret
+from gateway.config.models import Source
+from gateway.config.references import References, Referred
+from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
+from gateway.config.validate import validated
+from gateway.errors import Problem
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
+NAME_RULE = "a name has letters, digits, - and _, at most 100"
+
+
+def good_name(name: str) -> bool:
+    """Whether a source or destination may be called so: it becomes a file name, a metric label and a part of URLs."""
+    return bool(_NAME.match(name))
+
+
+def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at: str) -> tuple[Source | None, list[Problem]]:
+    """The source, or None with every problem. `at` is its path in messages, empty where it is a file of its own."""
+    prefix = f"{at}." if at else ""
+    for key in list(tree):
+        if key == "server_keys":
+            tree[key] = references.replaced(tree[key], f"{prefix}server_keys")
+        else:
+            references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), at)
+    problems = references.take_problems()
+    problems += _server_keys(tree, name, prefix, lab)
+    keys = tree.get("server_keys")
+    known = MarkedMap(tree.mark, dict(tree), tree.marks)
+    if isinstance(keys, MarkedList):
+        kept = [i for i, key in enumerate(keys) if not (isinstance(key, Referred) and not key)]
+        known["server_keys"] = MarkedList(keys.mark, [keys[i] for i in kept], [keys.marks[i] for i in kept])
+    found, more = validated(Source, known, at=at)
+    problems += more
+    return (None, problems) if problems else (found, [])
+
+
+def _server_keys(tree: MarkedMap, name: str, prefix: str, lab: bool) -> list[Problem]:
+    keys = tree.get("server_keys")
+    if lab or not isinstance(keys, MarkedList):
+        return []
+    variable = f"{name}_SERVER_KEY".upper().replace("-", "_")
+    return [
+        Problem(f"{prefix}server_keys[{index}] {why}", key.mark.file, key.mark.line)
+        for index, key in enumerate(keys)
+        if (why := written_secret(key, variable))
+    ]
+
+
+class Clashes:
+    """Hosts and keys that two sources claim; the later one has the problem."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+
+    def of(self, name: str, found: Source, tree: MarkedMap, at: str) -> list[Problem]:
+        """The problems of one more source."""
+        prefix = f"{at}." if at else ""
+        problems = [
+            Problem(f"{prefix}hosts: {text} belongs to the source {other} already", mark.file, mark.line)
+            for text, mark, other in self._claimed(self._hosts, found.hosts, tree.get("hosts"), name)
+        ]
+        problems += [
+            Problem(f"{prefix}write_keys: this key belongs to the source {other} already", mark.file, mark.line)
+            for _, mark, other in self._claimed(self._keys, found.write_keys, tree.get("write_keys"), name)
+        ]
+        secrets = [key.get_secret_value() for key in found.server_keys]
+        problems += [
+            Problem(f"{prefix}server_keys: this key belongs to the source {other} already", mark.file, mark.line)
+            for _, mark, other in self._claimed(self._keys, secrets, tree.get("server_keys"), name)
+        ]
+        return problems
+
+    def _claimed(
+        self, taken: dict[str, str], values: Iterable[str], written: object, name: str
+    ) -> Iterable[tuple[str, Mark, str]]:
+        marks = written.marks if isinstance(written, MarkedList) else []
+        for value, mark in zip(values, marks, strict=False):
+            other = taken.setdefault(value, name)
+            if other != name:
+                yield value, mark, other
+
+
+def unnamed(name: str, what: str) -> str:
+    """The sentence about a name that cannot be one."""
+    shown = name if len(name) <= 60 else f"{name[:60]}…"
+    return f'{what} "{shown}" cannot be called so: {NAME_RULE}'
+
+
+def text_of(value: object) -> str | None:
+    """A scalar's text, None for anything else."""
+    return str(value) if isinstance(value, Scalar) else None
