@@ -1,0 +1,118 @@
+"""Enrich: what the request itself says, added to what the event left open (design §3). Pure; never overrides the event.
+
+- **Address and agent** are the visitor's. A browser hit has the request's own, whatever its body says; a body's count only
+  where `Hit.trusts_body`. A server key speaks for others, so its own address and agent are nobody's and are not used.
+- **Geo** is the trusted proxy's word about the request's address, so it goes with that address: not for server keys, and
+  not where the body named another one. A body's geo counts where its address would. `XX`, `T1` and `ZZ` are no country.
+- **Ids**: the event's own, then click ids of `page.url`, then of a referrer of the same site, then vendors' cookies.
+- **fbc** is made only out of a `fbclid`, as `fb.1.<event time in ms>.<fbclid>`, and only where the event brought none and the
+  cookie holds none of that click.
+- **Campaign**: each UTM value that the event did not say, from `page.url`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.clock import parse_instant
+from gateway.enrich import urls, vendor_cookies
+from gateway.receive.hit import Hit
+
+_NO_COUNTRY = ("XX", "T1", "ZZ", "")
+_COUNTRY_SPELLINGS = {"UK": "GB", "EL": "GR"}
+_MAX_AGENT = 2000
+
+
+def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
+    """A new event with more in `device`, `geo`, `ids`, `session`, `campaign` and `user`; the given one is not changed."""
+    event = dict(data)
+    foreign = _device(event, hit)
+    _geo(event, hit, foreign=foreign)
+    _identify(event, hit)
+    return event
+
+
+def _device(event: dict[str, Any], hit: Hit) -> bool:
+    """Set address, agent and language; returns whether the address is another than the request's."""
+    device = dict(event.get("device", ()))
+    stated = device.get("ip")
+    if not hit.trusts_body:
+        device.pop("ip", None)
+        device.pop("user_agent", None)
+    if not hit.server:
+        if hit.ip and "ip" not in device:
+            device["ip"] = hit.ip
+        agent = hit.headers.get("user-agent")
+        if agent and "user_agent" not in device:
+            device["user_agent"] = agent[:_MAX_AGENT]
+        language = hit.headers.get("accept-language")
+        if language and "language" not in device:
+            first = language.split(",", 1)[0].split(";", 1)[0].strip()
+            if first and first != "*" and len(first) <= 35:
+                device["language"] = first
+    if device:
+        event["device"] = device
+    else:
+        event.pop("device", None)
+    return hit.server or (hit.trusts_body and stated is not None and stated != hit.ip)
+
+
+def _geo(event: dict[str, Any], hit: Hit, *, foreign: bool) -> None:
+    geo = dict(event.get("geo", ())) if hit.trusts_body else {}
+    if not foreign and (country := _country(hit.country)):
+        if geo.get("country", country) != country:
+            geo = {}
+        geo["country"] = country
+        if hit.region:
+            geo.setdefault("region", hit.region)
+    if "country" in geo:
+        geo["country"] = geo["country"].upper()
+    if geo:
+        event["geo"] = geo
+    else:
+        event.pop("geo", None)
+
+
+def _country(given: str | None) -> str | None:
+    country = (given or "").strip().upper()
+    country = _COUNTRY_SPELLINGS.get(country, country)
+    return None if country in _NO_COUNTRY or len(country) != 2 or not country.isalpha() else country
+
+
+def _identify(event: dict[str, Any], hit: Hit) -> None:
+    page = event.get("page", {})
+    ids, campaign = _from_urls(page.get("url", ""), page.get("referrer", ""))
+    own = event.get("ids", {})
+    cookie = hit.headers.get("cookie")
+    found = vendor_cookies.read(cookie) if cookie else None
+    if "fbc" not in own:
+        clicked = own.get("fbclid") or ids.get("fbclid")
+        if clicked:
+            _set_fbc(ids, clicked, found.ids.get("fbc") if found else None, event["time"])
+    if found:
+        ids = {**found.ids, **ids}
+        if found.session:
+            ids.setdefault("ga_session_id", str(found.session["id"]))
+            event.setdefault("session", found.session)
+        if found.anonymous_id and "anonymous_id" not in event.get("user", {}):
+            event["user"] = {**event.get("user", {}), "anonymous_id": found.anonymous_id}
+    if ids:
+        event["ids"] = {**ids, **own}
+    if campaign:
+        event["campaign"] = {**campaign, **event.get("campaign", {})}
+
+
+def _from_urls(url: str, referrer: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Click ids of both, UTM values of the page's own URL."""
+    ids, campaign = urls.read(url) if "?" in url else ({}, {})
+    if "?" in referrer and urls.same_site(url, referrer):
+        ids = {**urls.read(referrer)[0], **ids}
+    return ids, campaign
+
+
+def _set_fbc(ids: dict[str, str], clicked: str, stored: str | None, time: str) -> None:
+    """The cookie's value while it is of the same click, else a new one."""
+    if stored and stored.split(".")[3] == clicked:
+        ids["fbc"] = stored
+    else:
+        ids["fbc"] = f"fb.1.{round(parse_instant(time) * 1000)}.{clicked}"

@@ -97,9 +97,7 @@ def _numbers(data: dict[str, Any], dropped: list[str]) -> None:
             data[section] = _with_numbers(part, keys, section, dropped)
     items = data.get("items")
     if type(items) is list:
-        data["items"] = [
-            _with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items
-        ]
+        data["items"] = [_with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items]
     if "engagement_ms" in data:
         holder = _with_numbers({"engagement_ms": data.pop("engagement_ms")}, ("engagement_ms",), "engagement_ms", dropped)
         data.update(holder)

@@ -37,7 +37,7 @@ def _entries(body: Any) -> list[Any]:
         return events
     if isinstance(body, list):
         return body
-    raise Malformed("the body must be an event, a list of events or {\"events\": [...]}")
+    raise Malformed('the body must be an event, a list of events or {"events": [...]}')
 
 
 def _event(entry: Any, body: bytes) -> RawEvent | Refused:

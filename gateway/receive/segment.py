@@ -88,7 +88,9 @@ def _event(kind: str, name: str, call: dict[str, Any], *, historic: bool) -> Raw
     context = fields.mapping(call.get("context"))
     props = dict(fields.mapping(call.get("properties")))
     traits = fields.mapping(call.get("traits"))
-    event_id = fields.first(props.pop("event_id", None), props.pop("eventId", None), traits.get("event_id"), call.get("messageId"))
+    event_id = fields.first(
+        props.pop("event_id", None), props.pop("eventId", None), traits.get("event_id"), call.get("messageId")
+    )
     data = fields.from_context(context)
     if kind == "group":
         props = {**traits, **props}

@@ -134,7 +134,9 @@ def _consent(context: Fields, data: Data) -> None:
     if categories:
         block["categories"] = dict(categories)
     options = context.get("dataProcessingOptions")
-    if isinstance(options, list) and any(option == "LDU" or (isinstance(option, list) and "LDU" in option) for option in options):
+    if isinstance(options, list) and any(
+        option == "LDU" or (isinstance(option, list) and "LDU" in option) for option in options
+    ):
         block["sale_opt_out"] = True
     if block:
         data["consent"] = block
