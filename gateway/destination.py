@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from gateway.event import Event
 from gateway.outcomes import Ending
+
+if TYPE_CHECKING:
+    from gateway.manifest import Manifest
 
 
 class Verdict(StrEnum):
@@ -107,6 +110,10 @@ class Batch:
 
 class Plan(Protocol):
     """A manifest merged with the customer's file and compiled (gateway/mapping/compile.py)."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The vendor's manifest as shipped."""
 
     def loops(self, event: Event) -> bool:
         """Whether the vendor already has this event from the page itself (`skipped{loop}`)."""
