@@ -91,10 +91,14 @@ class UnsupportedEncoding(Refused):
 
 
 class RateLimited(Refused):
-    """Over the rate of its key or client."""
+    """Over the rate of its key or client; `retry_after` is in whole seconds."""
 
     status = 429
     reason = RefusedReason.RATE
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class QueueFull(GatewayError):

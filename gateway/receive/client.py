@@ -1,0 +1,194 @@
+"""Who sent a request, as far as the proxies in between can be believed: address, host, country.
+
+Forwarding headers count only from a peer in `trusted_proxies`. The chain is walked from the right, over all lines of
+X-Forwarded-For (or RFC 7239 Forwarded where there is none), and the first address that is not a trusted proxy is the
+client: what stands left of it was written by the client and is never looked at. An entry that is no address ends the
+walk with the peer's own address and is counted; `unknown` and obfuscated names end it with the last good one.
+
+A private peer that is not trusted but sends forwarding headers is most likely a proxy that nobody configured: its
+address says nothing of the visitor, so the hit carries none, and `/readyz` and the log ask "behind a proxy?".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidict import MultiMapping
+
+from gateway.config.models import GeoHeaders
+from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Address, Networks, cloudfront_ranges, parse_address
+
+UNKNOWN_COUNTRIES = frozenset({"XX", "T1", "ZZ"})
+_COUNTRY_NAMES = {"UK": "GB", "EL": "GR"}
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_REGION = re.compile(r"[A-Z0-9]{1,4}")
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
+_PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,"]*)\s*([;,]|$)')
+_FORWARDING = ("X-Forwarded-For", "Forwarded")
+
+
+Headers = MultiMapping[str]
+"""Case-insensitive, with repeated lines: what aiohttp requests carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The sender of one request.
+
+    `ip` is None when it cannot be told; `host` is the name that the client asked for, as it came; `bad` tells that a
+    trusted proxy's header could not be read; `suspect` that an untrusted private peer forwards for others.
+    """
+
+    ip: str | None
+    host: str
+    secure: bool = False
+    trusted: bool = False
+    country: str | None = None
+    region: str | None = None
+    bad: bool = False
+    suspect: bool = False
+
+
+class Proxies:
+    """Reads clients out of requests, by the configured `trusted_proxies` and `geo` headers.
+
+    `folder` is where the configuration lies (for `cloudfront`). Raises ConfigErrors.
+    """
+
+    def __init__(self, names: Sequence[str], geo: GeoHeaders | None = None, folder: Path = Path()) -> None:
+        geo = geo or GeoHeaders()
+        cloudfront = cloudfront_ranges(folder) if "cloudfront" in names else []
+        cloudflare = CLOUDFLARE if "cloudflare" in names else []
+        private = PRIVATE if "private" in names else []
+        own = [name for name in names if name not in ("private", "cloudflare", "cloudfront")]
+        self._trusted = Networks([*own, *private, *cloudflare, *cloudfront])
+        self._cloudflare, self._cloudfront = Networks(cloudflare), Networks(cloudfront)
+        self._country_header, self._region_header = geo.country_header, geo.region_header
+
+    def client(self, peer: str | None, headers: Headers) -> Client:
+        """Who sent the request that came from the socket address `peer`."""
+        host = headers.get("Host", "")
+        address = parse_address(peer) if peer else None
+        if address is None or address not in self._trusted:
+            suspect = address is not None and address in _PRIVATE and any(name in headers for name in _FORWARDING)
+            return Client(None if suspect or address is None else str(address), host, suspect=suspect)
+        return self._behind(address, host, headers)
+
+    def is_visitor(self, peer: str) -> bool:
+        """Whether a socket address is a public one of no trusted proxy."""
+        address = parse_address(peer)
+        return address is not None and address not in self._trusted and address not in _PRIVATE
+
+    def _behind(self, peer: Address, host: str, headers: Headers) -> Client:
+        hops, hosts, protos = _chain(headers)
+        edge = self._edge_address(peer, headers)
+        at, found, bad = self._walk(hops, peer)
+        forwarded_host = _beside(hosts, at, len(hops))
+        if forwarded_host and not _HOST.fullmatch(forwarded_host):
+            forwarded_host, bad = "", True
+        country, region = self._place(headers)
+        return Client(
+            ip=str(edge or found),
+            host=forwarded_host or host,
+            secure=_beside(protos, at, len(hops)).lower() == "https",
+            trusted=True,
+            country=country,
+            region=region,
+            bad=bad and edge is None,
+        )
+
+    def _edge_address(self, peer: Address, headers: Headers) -> Address | None:
+        """The address that a content network states itself, where the peer is one of its servers."""
+        if peer in self._cloudflare:
+            values = headers.getall("CF-Connecting-IP", ())
+            return parse_address(values[0]) if len(values) == 1 else None
+        if peer in self._cloudfront:
+            values = headers.getall("CloudFront-Viewer-Address", ())
+            return _viewer_address(values[0]) if len(values) == 1 else None
+        return None
+
+    def _walk(self, hops: Sequence[str], peer: Address) -> tuple[int, Address, bool]:
+        """(index of the client's entry, its address, whether an entry was bad); -1 when the peer itself it is."""
+        last, at = peer, -1
+        for index in range(len(hops) - 1, -1, -1):
+            address = parse_address(hops[index])
+            if address is None:
+                return (at, last, False) if _is_withheld(hops[index]) else (-1, peer, True)
+            last, at = address, index
+            if address not in self._trusted:
+                break
+        return at, last, False
+
+    def _place(self, headers: Headers) -> tuple[str | None, str | None]:
+        country = _country(headers.get(self._country_header, "")) if self._country_header else None
+        if not country or not self._region_header:
+            return country, None
+        region = headers.get(self._region_header, "").strip().upper().removeprefix(f"{country}-")
+        return country, region if _REGION.fullmatch(region) else None
+
+
+_PRIVATE = Networks(PRIVATE)
+
+
+def _chain(headers: Headers) -> tuple[list[str], list[str], list[str]]:
+    """(for, host, proto) entries in the order in which the proxies added them."""
+    lines = headers.getall("X-Forwarded-For", ())
+    if not lines and "Forwarded" in headers:
+        elements = list(_elements(",".join(headers.getall("Forwarded", ()))))
+        return (
+            [element.get("for", "") for element in elements],
+            [element.get("host", "") for element in elements],
+            [element.get("proto", "") for element in elements],
+        )
+    hosts, protos = headers.getall("X-Forwarded-Host", ()), headers.getall("X-Forwarded-Proto", ())
+    return _entries(lines), _entries(hosts), _entries(protos)
+
+
+def _entries(lines: Sequence[str]) -> list[str]:
+    return [entry.strip() for entry in ",".join(lines).split(",")] if lines else []
+
+
+def _elements(text: str) -> Iterator[Mapping[str, str]]:
+    """The elements of RFC 7239 Forwarded; one that cannot be read has an empty `for`, which ends the walk."""
+    element: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        match = _PAIR.match(text, at)
+        if match is None:
+            yield {}
+            return
+        value = match[2].strip()
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        element.setdefault(match[1].lower(), value)
+        if match[3] != ";":
+            yield element
+            element = {}
+        at = match.end()
+
+
+def _beside(values: Sequence[str], at: int, hops: int) -> str:
+    """The entry that the proxy wrote which saw the client: beside the client's own, else the nearest proxy's."""
+    if not values:
+        return ""
+    return values[at] if len(values) == hops and at >= 0 else values[-1]
+
+
+def _is_withheld(entry: str) -> bool:
+    return entry.lower() == "unknown" or entry.startswith("_")
+
+
+def _viewer_address(text: str) -> Address | None:
+    """`ip:port`, where an IPv6 address has no brackets."""
+    host, _, port = text.strip().rpartition(":")
+    return parse_address(host.strip("[]")) if port.isdigit() else None
+
+
+def _country(text: str) -> str | None:
+    code = text.strip().upper()
+    if code in UNKNOWN_COUNTRIES or not _COUNTRY.fullmatch(code):
+        return None
+    return _COUNTRY_NAMES.get(code, code)

@@ -1,0 +1,60 @@
+"""Which pages may call and read the answer: exact origins only (never a pattern, never `null`, never `*` with credentials).
+
+An Origin is a browser's rule, not a proof of who speaks: when it is sent it must be on the source's list; pixels, servers
+and shop sandboxes send none and are told apart by key and Host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.config.models import Source
+from gateway.receive.replies import Reply
+
+ALLOWED_HEADERS = "authorization, content-type, x-retry-count"
+MAX_AGE = 7200
+ANY_ORIGIN = b"Access-Control-Allow-Origin: *\r\n"
+FORBIDDEN = Reply(403)
+
+
+class Origins:
+    """The configured origins, with the header lines for each made ahead. A listed origin is compared byte by byte."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self._lines = {
+            name: {origin: _lines(origin) for origin in source.origins if origin != "null" and origin.isascii()}
+            for name, source in sources.items()
+        }
+        self._everywhere = {origin: lines for listed in self._lines.values() for origin, lines in listed.items()}
+
+    def lines(self, origin: str, source: str) -> bytes | None:
+        """The CORS header lines of a reply to a page of `origin`; None when the source does not list it."""
+        return self._lines[source].get(origin)
+
+    def preflight(self, origin: str | None, source: str | None, methods: str) -> tuple[Reply, bytes]:
+        """The answer to OPTIONS and its CORS lines; `source` is known from Host or query, or None.
+
+        A browser sends no key with a preflight. Where nothing else names the source any listed origin may go on: the
+        request itself is then checked against its own source.
+        """
+        if origin is None:
+            return Reply(204, headers={"Allow": methods}), b""
+        listed = self._everywhere if source is None else self._lines[source]
+        lines = listed.get(origin)
+        if lines is None:
+            return FORBIDDEN, b""
+        return _granted(methods), lines
+
+
+def _granted(methods: str) -> Reply:
+    headers = {
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+        "Access-Control-Max-Age": str(MAX_AGE),
+    }
+    return Reply(204, headers=headers)
+
+
+def _lines(origin: str) -> bytes:
+    text = f"Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n"
+    return text.encode("ascii")

@@ -1,0 +1,220 @@
+"""The front door: every request of the public listener passes here (design §3).
+
+    door = Door(config, intake, consents, meter, clock)
+    listener = Listener(door, config.listen)        # gateway/receive/listener.py
+
+What it promises:
+
+- A hit is answered as accepted only after `intake.accept` returned, that is, after its commit.
+- Bad input is the client's: 4xx or the dialect's usual answer, one counted reason, never a 5xx, never a quoted byte. Only
+  an exception that nobody foresaw is a 500; it is counted and logged by type and place, without its words.
+- Checks cost what the request itself costs: announced sizes before reading, keys and rates before parsing, depth before
+  walking.
+
+There is no middleware and no router: a dictionary finds the row (gateway/receive/routes.py), and replies are bytes made
+ahead (gateway/receive/replies.py).
+
+`meter.request` and `meter.refused` are reported here; `meter.received` by the intake, which knows what was decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11
+
+from gateway.clock import Clock
+from gateway.config.models import Gateway
+from gateway.errors import Malformed, QueueFull, Refused, RefusedReason
+from gateway.meter import Meter
+from gateway.receive.choice import Consents, read_choice
+from gateway.receive.clean import clean_headers, clean_query
+from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
+from gateway.receive.hit import Intake
+from gateway.receive.reading import BODY_SECONDS
+from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
+from gateway.receive.routes import READ, Dialect, Row, Service
+from gateway.receive.rules import Rules
+from gateway.receive.services import discard, health, sdk_settings
+from gateway.receive.sources import body_key
+from gateway.receive.visit import Visit
+
+log = logging.getLogger(__name__)
+
+BEHIND_PROXY = (
+    "behind_proxy_suspected: a private address that trusted_proxies does not name forwards for others; "
+    "until it does, hits through it carry no IP address"
+)
+LIMITS: dict[str, Any] = {"max_line_size": 32768, "max_field_size": 32768, "max_headers": 128, "auto_decompress": False}
+"""How aiohttp's parser must be set for this door."""
+OTHER = "other"
+"""The metric label of every path that is not a route."""
+UNFORESEEN = json_reply(500, {"error": "internal", "reason": "this should not have happened; it was logged"}).closing()
+MISSING = json_reply(404, {"error": "not_found", "reason": "there is no such route"})
+CHOSEN = json_reply(200, {"ok": True})
+
+
+class Door:
+    """Answers the requests of the public listener. Raises ConfigErrors for a configuration it cannot serve.
+
+    `ready` says what /readyz answers: an object whose `reasons` are empty while hits can be taken. `body_seconds` is
+    how long a body may take to arrive.
+    """
+
+    def __init__(
+        self,
+        config: Gateway,
+        intake: Intake,
+        consents: Consents,
+        meter: Meter,
+        clock: Clock,
+        *,
+        ready: Callable[[], Mapping[str, Any]] | None = None,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self.meter = meter
+        self.draining = False
+        self._intake = intake
+        self._consents = consents
+        self._clock = clock
+        self._body_seconds = body_seconds
+        self._behind_proxy = False
+        self._services = (
+            Service(path="/v1/consent", methods=("POST",), answer=self._consent),
+            Service(path="/v1/projects/{key}/settings", methods=READ, answer=self._settings, public=True),
+            Service(path="/v1/m", methods=("POST",), answer=discard),
+            *health(ready or self._ready),
+        )
+        self.reconfigure(config)
+
+    def reconfigure(self, config: Gateway) -> None:
+        """Use a new configuration from the next request on. Raises ConfigErrors, and then nothing has changed."""
+        self._rules = Rules(config, self._services)
+        self._behind_proxy = False
+
+    def notes(self) -> list[str]:
+        """What an operator should look at, in sentences; nothing of it stops the gateway."""
+        return [BEHIND_PROXY] if self._behind_proxy else []
+
+    def is_visitor(self, peer: str) -> bool:
+        """Whether a socket address is a visitor's own: a public one, of no trusted proxy."""
+        return self._rules.proxies.is_visitor(peer)
+
+    def application(self) -> web.Application:
+        """The door as an aiohttp application with the parser limits it needs, for embedding (4 µs dearer a request)."""
+        application = web.Application(handler_args=LIMITS)
+        application.router.add_route("*", "/{any:.*}", self.handle)
+        return application
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        started = self._clock.monotonic()
+        rules = self._rules
+        row, segment, query = rules.table.find(request.raw_path)
+        label, cors = (row.path, b"") if row else (OTHER, b"")
+        try:
+            if row is None:
+                reply = MISSING
+            elif request.method not in row.methods:
+                reply, cors = self._other_method(rules, request, row, query)
+            else:
+                visit = self._visit(rules, request, row, segment, query)
+                reply = await self._answer(rules, visit, row)
+                cors = visit.cors
+        except Exception as error:  # noqa: BLE001  (boundary: whatever one request does, the listener goes on)
+            reply = UNFORESEEN
+            log.error("request failed", extra={"route": label, "error": type(error).__name__, "at": places(error)})
+        self.meter.request(label, reply.status, self._clock.monotonic() - started)
+        return Wire(reply.closing() if self.draining else reply, cors)
+
+    def _visit(self, rules: Rules, request: web.BaseRequest, row: Row, segment: str, query: str) -> Visit:
+        client = rules.proxies.client(request.remote, request.headers)
+        if client.suspect and not self._behind_proxy:
+            self._behind_proxy = True
+            log.warning("behind a proxy?", extra={"hint": BEHIND_PROXY})
+        headers = clean_headers(request.headers.items())
+        return Visit(request, row, segment, clean_query(query) if query else "", headers, client, self._clock.now())
+
+    async def _answer(self, rules: Rules, visit: Visit, row: Row) -> Reply:
+        if visit.request.version != HttpVersion11 and not _is_plain_http10(visit.request):
+            return self._not_taken(visit, NATIVE, Malformed("the HTTP version or its framing is not supported"))
+        if isinstance(row, Dialect):
+            return await self._hit(rules, visit, row)
+        if row.public:
+            visit.cors = ANY_ORIGIN
+        return await row.answer(visit)
+
+    async def _hit(self, rules: Rules, visit: Visit, row: Dialect) -> Reply:
+        if visit.request.method == "HEAD":
+            return row.answers.accepted(())
+        events = 1
+        try:
+            hit = await rules.identify(
+                visit, self._clock.monotonic(), self._body_seconds, json=row.json, inner_key=row.inner_key
+            )
+            raws = row.decode(hit)
+            events = len(raws)
+            results = await self._intake.accept(hit, raws) if raws else []
+        except (Refused, QueueFull) as error:
+            return self._not_taken(visit, row.answers, error, events)
+        if visit.client.bad:
+            self.meter.dropped(hit.source, "device.ip")
+        for result in results:
+            if isinstance(result, Refused):
+                self.meter.refused(row.path, result.reason)
+        return row.answers.accepted(results)
+
+    def _not_taken(self, visit: Visit, answers: Answers, error: Refused | QueueFull, events: int = 1) -> Reply:
+        reason = RefusedReason.FULL if isinstance(error, QueueFull) else error.reason
+        self.meter.refused(visit.route.path, reason, events)
+        reply = answers.full(error) if isinstance(error, QueueFull) else answers.refused(error)
+        return reply if visit.request.content.is_eof() else reply.closing()
+
+    def _other_method(self, rules: Rules, request: web.BaseRequest, row: Row, query: str) -> tuple[Reply, bytes]:
+        if request.method != "OPTIONS":
+            return _wrong_method(row.methods), b""
+        host = rules.proxies.client(request.remote, request.headers).host
+        reply, cors = rules.preflight(row, request.headers.get("Origin"), host, query)
+        if reply is FORBIDDEN:
+            self.meter.refused(row.path, RefusedReason.ORIGIN)
+        return reply, cors
+
+    async def _consent(self, visit: Visit) -> Reply:
+        try:
+            hit = await self._rules.identify(
+                visit, self._clock.monotonic(), self._body_seconds, inner_key=lambda body, _query: body_key(body)
+            )
+            user, ids, consent = read_choice(hit)
+            await self._consents.choose(hit, user, ids, consent)
+        except (Refused, QueueFull) as error:
+            return self._not_taken(visit, NATIVE, error)
+        return CHOSEN
+
+    async def _settings(self, visit: Visit) -> Reply:
+        rules = self._rules
+        try:
+            return sdk_settings(rules.config, rules.speakers, visit.segment, visit.client.host)
+        except Refused as refusal:
+            return self._not_taken(visit, NATIVE, refusal)
+
+    def _ready(self) -> dict[str, Any]:
+        return {"ready": not self.draining, "reasons": ["stopping"] if self.draining else [], "notes": self.notes()}
+
+
+def _is_plain_http10(request: web.BaseRequest) -> bool:
+    return request.version == HttpVersion10 and "Transfer-Encoding" not in request.headers
+
+
+def _wrong_method(methods: tuple[str, ...]) -> Reply:
+    allow = {"Allow": ", ".join((*methods, "OPTIONS")), "Cache-Control": "no-store"}
+    return json_reply(405, {"error": "method", "reason": "the route does not take this method"}, allow)
+
+
+def places(error: BaseException) -> list[str]:
+    """Where an exception came from, innermost last, without its words: those may quote the input."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,0 +1,78 @@
+"""Reading a request body: bounded before, while and after it comes, and whole or not at all.
+
+A length announced over the limit is refused before a byte is read; without a length the limit holds while reading. The
+whole body has BODY_SECONDS to arrive. Content-Encoding is undone here (aiohttp's own decoding is off).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+
+from gateway.errors import Malformed, Refused, TooLarge
+from gateway.receive.encoding import coding_of, decode
+from gateway.receive.limits import MAX_BODY
+
+BODY_SECONDS = 10.0
+TOO_SLOW = 408
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def check_announced(request: web.BaseRequest) -> None:
+    """Refuse by the headers alone. Raises TooLarge, Malformed, UnsupportedEncoding."""
+    headers = request.headers
+    length = headers.get("Content-Length")
+    # The parser has let only digits through; 20 of them are too many whatever they say.
+    if length is not None and (len(length) > 19 or int(length) > MAX_BODY):
+        raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
+    transfer = headers.get("Transfer-Encoding")
+    if transfer is not None and transfer.strip().lower() != "chunked":
+        raise Malformed("Transfer-Encoding must be chunked")
+
+
+async def read_body(request: web.BaseRequest, seconds: float = BODY_SECONDS) -> bytes:
+    """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, Refused 408 (too slow)."""
+    check_announced(request)
+    coding = coding_of(request.headers.getall("Content-Encoding", ()))
+    content = request.content
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > MAX_BODY:
+            raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
+    else:
+        body = await _arriving(request, seconds)
+    return decode(body, coding, MAX_BODY) if coding else body
+
+
+async def _arriving(request: web.BaseRequest, seconds: float) -> bytes:
+    await _invite(request)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while chunk := await request.content.readany():
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Refused("the body did not arrive in time", status=TOO_SLOW) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise Malformed("the body is broken or cut short") from None
+    return b"".join(chunks)
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Answer `Expect: 100-continue`, now that the headers are known to be acceptable."""
+    expected = request.headers.get("Expect")
+    if expected is None or request.version != HttpVersion11:
+        return
+    if expected.strip().lower() != "100-continue":
+        raise Refused("Expect may only be 100-continue", status=417)
+    try:
+        await request.writer.write(_CONTINUE)
+    except ConnectionError:
+        raise Malformed("the body is broken or cut short") from None
+    request.writer.output_size = 0  # the interim reply is not part of the one to come

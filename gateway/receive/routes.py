@@ -1,0 +1,150 @@
+"""The table of routes, and how a path finds its row.
+
+A dialect is one row: where its hits come, the function that reads them, and what its clients are told. Rows of dialects
+are DIALECTS below; what else the door answers (health, consent choices, SDK settings) are Service rows made by the door.
+A row's path may hold one `{name}`, which stands for one path segment and is handed to the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
+
+from gateway.config.models import Paths
+from gateway.errors import ConfigErrors, Problem, Refused
+from gateway.receive import json, pixel, segment
+from gateway.receive.hit import Hit, RawEvent
+from gateway.receive.replies import IMAGE, NATIVE, SEGMENT, Answers, Reply
+from gateway.receive.sources import body_key
+
+if TYPE_CHECKING:
+    from gateway.receive.visit import Visit
+
+Decode = Callable[[Hit], list[RawEvent | Refused]]
+InnerKey = Callable[[bytes, str], str | None]
+Alias = Literal["events", "pixel", "tag"]
+READ = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What all rows have. `path` is also the metric label and `Hit.route`; `also` are other spellings of it."""
+
+    path: str
+    methods: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    alias: Alias | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect(Route):
+    """A row whose requests are hits.
+
+    `inner_key` finds a write key in (body, query) when none stands outside; `json` bodies are checked for depth first.
+    """
+
+    decode: Decode
+    answers: Answers
+    json: bool = False
+    inner_key: InnerKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Route):
+    """A row that answers by itself; `public` may be read by pages of any origin, without credentials."""
+
+    answer: Callable[[Visit], Awaitable[Reply]]
+    public: bool = False
+
+
+Row = Dialect | Service
+
+
+def _body_key(body: bytes, _query: str) -> str | None:
+    return body_key(body)
+
+
+def _posted(path: str, decode: Decode, answers: Answers, *also: str, alias: Alias | None = None) -> Dialect:
+    """A row for JSON bodies that may hold their own write key."""
+    return Dialect(
+        path=path, methods=("POST",), also=also, alias=alias, decode=decode, answers=answers, json=True, inner_key=_body_key
+    )
+
+
+DIALECTS: tuple[Dialect, ...] = (
+    _posted("/v1/events", json.decode, NATIVE, alias="events"),
+    Dialect(path="/p.gif", methods=READ, alias="pixel", decode=pixel.decode, answers=IMAGE),
+    _posted("/v1/track", segment.decode, SEGMENT, "/v1/t"),
+    _posted("/v1/page", segment.decode, SEGMENT, "/v1/p"),
+    _posted("/v1/screen", segment.decode, SEGMENT, "/v1/s"),
+    _posted("/v1/identify", segment.decode, SEGMENT, "/v1/i"),
+    _posted("/v1/group", segment.decode, SEGMENT, "/v1/g"),
+    _posted("/v1/alias", segment.decode, SEGMENT, "/v1/a"),
+    _posted("/v1/batch", segment.decode, SEGMENT, "/v1/b"),
+    _posted("/v1/import", segment.decode, SEGMENT),
+)
+
+
+class Table:
+    """Rows by path: default paths, the same under each `paths.prefix`, and the neutral names of `paths`.
+
+    >>> Table(DIALECTS, [Paths(prefix="/m", events="e")]).find("/m/e?k=wk_shop")   # → the row of /v1/events
+
+    Raises ConfigErrors when a neutral name is taken by another row.
+    """
+
+    def __init__(self, routes: Iterable[Row], paths: Sequence[Paths] = ()) -> None:
+        self._exact: dict[str, Row] = {}
+        self._patterns: list[tuple[str, str, Row]] = []
+        self._problems: list[Problem] = []
+        rows = list(routes)
+        for prefix in dict.fromkeys(["", *(_prefix(one) for one in paths)]):
+            for route in rows:
+                for path in (route.path, *route.also):
+                    self._add(prefix + path, route)
+        for one in paths:
+            for route in rows:
+                name = getattr(one, route.alias) if route.alias else None
+                if name:
+                    self._add(f"{_prefix(one)}/{name.strip('/')}", route)
+        if self._problems:
+            raise ConfigErrors(self._problems)
+
+    def find(self, target: str) -> tuple[Row | None, str, str]:
+        """(row, segment that its `{name}` stands for, raw query) of a request target; None where there is none."""
+        path, _, query = target.partition("?")
+        route = self._exact.get(path)
+        if "#" in target:
+            path, query = path.partition("#")[0], query.partition("#")[0]
+        return (route, "", query) if route is not None else (*self._search(path), query)
+
+    def _search(self, path: str) -> tuple[Row | None, str]:
+        if not path.startswith("/"):
+            _, found, rest = path.partition("://")
+            path = "/" + rest.partition("/")[2] if found else path
+        path = unquote(path, errors="replace")
+        path = path.rstrip("/") or path
+        route = self._exact.get(path)
+        if route is not None:
+            return route, ""
+        for start, end, pattern in self._patterns:
+            segment_ = path[len(start) : len(path) - len(end)]
+            if path.startswith(start) and path.endswith(end) and segment_ and "/" not in segment_:
+                return pattern, segment_
+        return None, ""
+
+    def _add(self, path: str, route: Row) -> None:
+        if "{" in path:
+            start, _, rest = path.partition("{")
+            self._patterns.append((start, rest.partition("}")[2], route))
+            return
+        other = self._exact.setdefault(path, route)
+        if other is not route:
+            self._problems.append(Problem(f"paths: {path} is the path of {other.path} already and cannot be {route.path} too"))
+
+
+def _prefix(paths: Paths) -> str:
+    name = paths.prefix.strip("/")
+    return f"/{name}" if name else ""

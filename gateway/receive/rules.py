@@ -1,0 +1,75 @@
+"""What a configuration says about receiving, compiled; the door swaps it whole on a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config.models import Gateway
+from gateway.errors import Refused, RefusedReason
+from gateway.receive.client import Proxies
+from gateway.receive.cors import ANY_ORIGIN, Origins
+from gateway.receive.hit import Hit
+from gateway.receive.limits import Rates, check_depth
+from gateway.receive.reading import check_announced, read_body
+from gateway.receive.replies import Reply
+from gateway.receive.routes import DIALECTS, InnerKey, Row, Service, Table
+from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
+from gateway.receive.visit import Visit
+
+
+class Rules:
+    """Routes, keys, origins, proxies and rates of one configuration. Raises ConfigErrors."""
+
+    def __init__(self, config: Gateway, services: Sequence[Service]) -> None:
+        self.config = config
+        paths = [config.paths, *(source.paths for source in config.sources.values() if source.paths)]
+        self.table = Table([*DIALECTS, *services], paths)
+        self.speakers = Speakers(config.sources)
+        self.origins = Origins(config.sources)
+        self.proxies = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent)
+        self.rates = Rates(config.sources)
+
+    async def identify(
+        self, visit: Visit, now: float, seconds: float, *, json: bool = True, inner_key: InnerKey | None = None
+    ) -> Hit:
+        """The hit, once it is known who speaks and that they may; `now` is monotonic. Raises Refused.
+
+        What can be refused by the headers is, before the body is read; a body that may name its own source is read first.
+        """
+        check_announced(visit.request)
+        key = key_of(visit.headers, visit.query)
+        body = None
+        if key is None and inner_key is not None:
+            body = await read_body(visit.request, seconds)
+            key = inner_key(body, visit.query) or self._bearer(visit)
+        speaker = self.speakers.speaker(key, visit.client.host)
+        self._admit(visit, speaker, now)
+        if body is None:
+            body = await read_body(visit.request, seconds)
+        if json:
+            check_depth(body)
+        return visit.hit(speaker, body)
+
+    def preflight(self, row: Row, origin: str | None, host: str, query: str) -> tuple[Reply, bytes]:
+        """The answer to OPTIONS on a row, with its CORS lines."""
+        methods = ", ".join((*row.methods, "OPTIONS"))
+        if isinstance(row, Service) and row.public:
+            return self.origins.preflight(None, None, methods)[0], ANY_ORIGIN
+        key = query_value(query, "k") or query_value(query, "writeKey")
+        source = self.speakers.of_write_key(key) if key else self.speakers.of_host(host)
+        return self.origins.preflight(origin, source, methods)
+
+    def _bearer(self, visit: Visit) -> str | None:
+        """A Bearer token that is a key of ours; any other is an SDK's OAuth token, which names nobody."""
+        token = bearer_of(visit.headers)
+        return token if token and self.speakers.knows(token) else None
+
+    def _admit(self, visit: Visit, speaker: Speaker, now: float) -> None:
+        origin = visit.request.headers.get("Origin")
+        if origin is not None:
+            lines = self.origins.lines(origin, speaker.source)
+            if lines is None:
+                raise Refused("the Origin is not one of the source", reason=RefusedReason.ORIGIN, status=403)
+            visit.cors = lines
+        self.rates.check(speaker.source, visit.client.ip, now)

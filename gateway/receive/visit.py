@@ -1,0 +1,52 @@
+"""One request at the door, with what is known of its sender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.receive.client import Client
+from gateway.receive.hit import Hit
+from gateway.receive.routes import Row
+from gateway.receive.sources import Speaker
+
+_FETCH = ("sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user", "sec-fetch-storage-access")
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request on its way through the checks.
+
+    `segment` is what the row's `{name}` stands for; `headers` and `query` are clean (gateway/receive/clean.py); `cors`
+    are the header lines that let the page read the reply, empty until its origin was found on the list.
+    """
+
+    request: web.BaseRequest
+    route: Row
+    segment: str
+    query: str
+    headers: dict[str, str]
+    client: Client
+    received: float
+    cors: bytes = b""
+
+    def hit(self, speaker: Speaker, body: bytes) -> Hit:
+        """The hit for a decoder, once it is known who speaks."""
+        headers, client = self.headers, self.client
+        return Hit(
+            method=self.request.method,
+            route=self.route.path,
+            query=self.query,
+            headers=headers,
+            body=body,
+            source=speaker.source,
+            received=self.received,
+            ip=client.ip,
+            country=client.country,
+            region=client.region,
+            browser=(
+                "origin" in headers or "referer" in headers or "cookie" in headers or any(name in headers for name in _FETCH)
+            ),
+            server=speaker.server,
+        )
