@@ -64,7 +64,11 @@ class Version(Strict):
 
 
 class SettingSpec(Strict):
-    """One setting of a vendor. `format: url` is checked as an address; `pattern` is a regular expression for the whole text."""
+    """One setting of a vendor.
+
+    `format: url` is checked as an address; `pattern` is a regular expression for the whole text. In a map that is `secret`
+    only what stands under a name of a credential (`Authorization`, `X-Api-Key`) must be a reference.
+    """
 
     type: SettingType = "str"
     required: bool = False
@@ -261,6 +265,8 @@ def _annotation(spec: SettingSpec) -> Any:
         kind = {"list": list[SecretStr], "map": dict[str, SecretStr]}.get(spec.type, SecretStr)
     else:
         kind = _TYPES[spec.type]
+    if spec.type == "list":
+        kind = Annotated[kind, BeforeValidator(_one_or_more)]
     if spec.type in ("list", "map") and not spec.secret:
         kind = Annotated[kind, BeforeValidator(undeclared)]
     if spec.min is not None or spec.max is not None:
@@ -268,6 +274,11 @@ def _annotation(spec: SettingSpec) -> Any:
     if spec.pattern:
         kind = Annotated[kind, AfterValidator(_matcher(spec))]
     return kind if spec.required else kind | None
+
+
+def _one_or_more(value: Any) -> Any:
+    """A list setting takes a single text as a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 def _matcher(spec: SettingSpec) -> Any:

@@ -6,6 +6,7 @@ address). What mappings are made of (defaults, blocks, tables, events, when, bat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from gateway.manifest import Manifest, SettingSpec, discover, load_manifest, set
 
 MAPPING_KEYS = ("defaults", "blocks", "tables", "events", "when", "batch")
 _REFERENCES = ("settings", "endpoint")
+_CREDENTIAL = re.compile("auth|key|token|secret|passw|cookie|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[Desti
     problems += _references(known, around.references)
     manifest, found = _manifest(tree)
     problems += found
-    lab = around.lab or (isinstance(tree.get("endpoint"), str) and is_loopback_literal(tree["endpoint"]))
+    lab = around.lab or _sends_to_loopback(known, manifest)
     settings: dict[str, Any] = {}
     if manifest is not None:
         settings, found = _settings(manifest, known, name, lab, around)
@@ -54,6 +56,14 @@ def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[Desti
     if config is not None and manifest is not None:
         problems += _fits(config, manifest, known)
     return (None, problems) if problems else (config, [])
+
+
+def _sends_to_loopback(tree: MarkedMap, manifest: Manifest | None) -> bool:
+    """Whether the endpoint, or the setting that is one, is a loopback address written out."""
+    settings = tree.get("settings")
+    urls = [key for key, spec in manifest.settings.items() if spec.format == "url"] if manifest else []
+    written = [settings.get(key) for key in urls] if isinstance(settings, MarkedMap) else []
+    return any(isinstance(url, Scalar) and is_loopback_literal(url) for url in (tree.get("endpoint"), *written))
 
 
 def _unwritten(tree: MarkedMap) -> list[Problem]:
@@ -150,7 +160,9 @@ def _settings(
     problems += [p for key in settings if (p := _plain_http(manifest, tree, settings, key))]
     values = {key: value for key, value in (result or ()) if value is not None}
     for key in missing & set(manifest.settings):
-        values[key] = SecretStr(str(settings[key])) if manifest.settings[key].secret else str(settings[key])
+        spec, text = manifest.settings[key], str(settings[key])
+        value = SecretStr(text) if spec.secret else text
+        values[key] = [value] if spec.type == "list" else value
     return values, problems
 
 
@@ -161,6 +173,8 @@ def _written_secrets(manifest: Manifest, settings: MarkedMap, name: str, lab: bo
     for key, spec in manifest.settings.items():
         if spec.secret:
             for value, path in _leaves(settings.get(key), f"settings.{key}"):
+                if spec.type == "map" and not _CREDENTIAL.search(path.rpartition(".")[2]):
+                    continue
                 variable = f"{name}_{key}".upper().replace("-", "_").replace(".", "_")
                 if (why := written_secret(value, variable)) is not None:
                     problems.append(Problem(f"{path} {why}", value.mark.file, value.mark.line))

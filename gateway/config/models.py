@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from gateway.config.addresses import base_url, host, is_loopback, listen_address, origin, write_key
 from gateway.errors import Problem
@@ -69,8 +69,16 @@ def _one_process(value: Any) -> Any:
     return 0
 
 
-Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0)]
-Bytes = Annotated[int, BeforeValidator(size), Field(ge=0)]
+_DURATION_FORM = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)$"}
+_SIZE_FORM = {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)?\s*[KMGT]?i?B$"}
+_AGE_FORM = {"anyOf": [_DURATION_FORM, {"enum": ["off", False, None]}]}
+"""How these are written, for the JSON Schema; an editor reads `off` as false."""
+
+Seconds = Annotated[float, BeforeValidator(duration), Field(ge=0), WithJsonSchema(_DURATION_FORM)]
+Bytes = Annotated[int, BeforeValidator(size), Field(ge=0), WithJsonSchema(_SIZE_FORM)]
+MaxAge = Annotated[
+    Annotated[float, Field(ge=0, allow_inf_nan=True)] | None, BeforeValidator(age_limit), WithJsonSchema(_AGE_FORM)
+]
 Address = Annotated[str, AfterValidator(listen_address)]
 Host = Annotated[str, AfterValidator(host)]
 Origin = Annotated[str, AfterValidator(origin)]
@@ -188,7 +196,7 @@ class Bots(Strict):
 class DestinationLimits(Strict):
     """Narrows the manifest. `max_age`: None keeps the vendor's, `off` (infinity) lifts it, for tests and back-fills."""
 
-    max_age: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=True)] | None, BeforeValidator(age_limit)] = None
+    max_age: MaxAge = None
     rps: float | None = Field(default=None, gt=0)
     concurrency: int = Field(default=8, ge=1, le=256)
 
