@@ -108,10 +108,10 @@ class Lab:
                 web.route("*", "/{vendor}/{path:.*}", self._vendor),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, shutdown_timeout=0.5).start()
+            await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             await self._runner.cleanup()
             raise GatewayError(f"the lab cannot listen on {host}:{port}: {error.strerror}") from error
