@@ -60,7 +60,11 @@ class RetryState:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An event handed to a lane; in flight until it is settled or released."""
+    """An event handed to a lane; in flight until it is settled or released.
+
+    `token` is the version of its retry row (0: fresh): a verdict on an older version comes late. Hand the object back as
+    it came.
+    """
 
     source: str
     seq: int
@@ -68,13 +72,15 @@ class Taken:
     body: bytes
     received: float
     retry: RetryState | None = None
+    token: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What a lane found out about one event: its ending, or that it waits for another try (exactly one of the two).
 
-    `body` is needed where the ending keeps a copy of the event and where a retry row must carry one.
+    Where the ending keeps a copy of the event, `taken.body` is what is kept. The ending counted is the worse of `ending`
+    and the worst of the parts that ended before.
     """
 
     taken: Taken
@@ -267,7 +273,12 @@ class Store(Protocol):
         """subject → purpose → (withdrawn at, lifted at or 0); read before each request."""
 
     async def erase(self, subjects: frozenset[str], matches: Sequence[tuple[str, str, str]]) -> int:
-        """Remove a person: events whose (section, key) equals value end as `erased` where queued and lose their bytes."""
+        """Remove a person: events whose (section, key) equals value end as `erased` where queued and lose their bytes.
+
+        `matches` are (section, key, value), for example ("user", "email", "ada@example.com"); `subjects` are ids of events
+        that are also to go. Outcomes already counted stay. Returns how many events were found. Raises StoreError when the
+        write-ahead log could not be emptied of their bytes; the erasure itself then holds, and emptying is tried again.
+        """
 
     async def retain(self) -> None:
         """One pass of retention, personal data stripping and de-dup purge; called every few seconds."""

@@ -1,0 +1,128 @@
+"""Append: events get numbers, go to the log, and repeats of a client's own id are told apart (design §3, §6).
+
+Whatever was accepted is either logged or a duplicate; both are counted here, at the source and before any lane. The ids of a
+whole group are remembered with one `insert or ignore`; only when it ignored some is each looked at by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateway.event import CUSTOM
+from gateway.outcomes import Ending, Outcome, Receipt
+from gateway.queue.base import NewEvent
+from gateway.queue.schema import LOGGED_CODE, NO_LANE, SHIFT, checksum, weight
+from gateway.queue.stage import Stage
+
+SAME = Ending(Outcome.DUPLICATE, "same")
+CONFLICT = Ending(Outcome.DUPLICATE, "conflict", "the same id came before with a different content")
+_LOG = "insert into log(id, received, label, event_id, body, crc) values(?, ?, ?, ?, ?, ?)"
+_SEEN = "insert or ignore into seen(source, id, name, digest, at, number) values(?, ?, ?, ?, ?, ?)"
+_DEAD = """insert into dead(lane, source, number, event_id, label, code, detail, tries, first_at, at, received, body, crc)
+    values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def append(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
+    """Store events in their order; the answer has a receipt for each."""
+    receipts = _receipts(stage, events)
+    rows = []
+    for event, receipt in zip(events, receipts, strict=True):
+        source = stage.source_id(event.source)
+        state = stage.source(source)
+        state.accepted += 1
+        if receipt is Receipt.LOGGED:
+            state.head += 1
+            rows.append(_log_row(source << SHIFT | state.head, event))
+            state.bytes += weight(event.id, event.body)
+            state.logged += 1
+            stage.count(NO_LANE, source, event.label, LOGGED_CODE)
+            stage.logged.add(source)
+        else:
+            _keep_duplicate(stage, source, event, receipt)
+    if rows:
+        stage.db.executemany(_LOG, rows)
+    return receipts
+
+
+def _log_row(id_: int, event: NewEvent) -> tuple[int, float, str, str, bytes, int]:
+    received = float(event.received)
+    return id_, received, event.label, event.id, event.body, checksum(id_, received, event.label, event.id, event.body)
+
+
+def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
+    """Tell repeats from first comers, and remember the latter with the numbers they are about to get."""
+    known = [event for event in events if event.deduplicate]
+    if not known:
+        return [Receipt.LOGGED] * len(events)
+    stage.db.execute("savepoint ids")
+    if stage.db.executemany(_SEEN, _numbered(stage, events)) != len(known):
+        stage.db.execute("rollback to ids")
+        receipts = _receipts_one_by_one(stage, events)
+    else:
+        receipts = [Receipt.LOGGED] * len(events)
+    stage.db.execute("release ids")
+    return receipts
+
+
+def _numbered(stage: Stage, events: Sequence[NewEvent]) -> Iterable[tuple[int, str, str, bytes, float, int]]:
+    heads: dict[int, int] = {}
+    for event in events:
+        source = stage.source_id(event.source)
+        heads[source] = heads.get(source, stage.source(source).head) + 1
+        if event.deduplicate:
+            yield source, event.id, event.name, event.digest, event.received, heads[source]
+
+
+def _receipts_one_by_one(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
+    receipts = []
+    heads: dict[int, int] = {}
+    for event in events:
+        source = stage.source_id(event.source)
+        number = heads.get(source, stage.source(source).head) + 1
+        receipt = _receipt(stage, source, number, event) if event.deduplicate else Receipt.LOGGED
+        if receipt is Receipt.LOGGED:
+            heads[source] = number
+        receipts.append(receipt)
+    return receipts
+
+
+def _receipt(stage: Stage, source: int, number: int, event: NewEvent) -> Receipt:
+    row = (source, event.id, event.name, event.digest, event.received, number)
+    if stage.db.execute(_SEEN, row).rowcount:
+        return Receipt.LOGGED
+    key = (source, event.id, event.name)
+    (digest,) = stage.db.one("select digest from seen where source=? and id=? and name=?", key)
+    return Receipt.SAME if digest == event.digest else Receipt.CONFLICT
+
+
+def _keep_duplicate(stage: Stage, source: int, event: NewEvent, receipt: Receipt) -> None:
+    ending = SAME if receipt is Receipt.SAME else CONFLICT
+    stage.count(NO_LANE, source, event.label, ending.code)
+    if receipt is Receipt.CONFLICT:
+        bury(stage, NO_LANE, source, 0, event.id, event.label, ending, 0, stage.now, event.received, event.body)
+
+
+def bury(
+    stage: Stage,
+    lane: int,
+    source: int,
+    number: int,
+    event_id: str,
+    label: str,
+    ending: Ending,
+    tries: int,
+    first_at: float,
+    received: float,
+    body: bytes,
+    *,
+    damaged: bool = False,
+) -> None:
+    """Keep a copy of an event with the dead letters; a damaged one gets a checksum that keeps it from being replayed."""
+    crc = checksum(number, received, label, event_id, body) ^ damaged
+    row = (lane, source, number, event_id, label, ending.code, ending.detail, tries, first_at, stage.now, received, body, crc)
+    stage.db.execute(_DEAD, row)
+    stage.source(source).bytes += weight(event_id, body)
+
+
+DAMAGED_LABEL = CUSTOM
+"""Under which name an event is counted whose row cannot be trusted."""

@@ -1,0 +1,118 @@
+"""Erase a person: queued events end as `erased`, and the bytes leave the log, copies, dead letters, firings and ids.
+
+Runs in slices over the whole log. Outcomes that were counted stay. The last step is the caller's: TRUNCATE of the write-ahead
+log, without which old pages with the bytes stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from gateway.outcomes import CODES, Outcome
+from gateway.queue import deadletters, retention
+from gateway.queue.schema import MASK, SHIFT, row_id, weight
+from gateway.queue.settle import record, remove_waiting
+from gateway.queue.stage import Stage
+
+SLICE = 200
+ERASED_CODE = CODES[(Outcome.ERASED, "")]
+_LOG = "select id, received, label, event_id, body from log where id > ? order by id limit ?"
+_COPIES = """select lane, id, source, label, event_id, body from retry where body is not null and (lane, id) > (?, ?)
+    order by lane, id limit ?"""
+_LETTERS = "select id, source, number, event_id, body from dead where id > ? order by id limit ?"
+
+
+@dataclass
+class Person:
+    """What an event is recognised by, and what was found so far: (source name, number), events that left no number."""
+
+    events: frozenset[str]
+    matches: Sequence[tuple[str, str, str]]
+    found: set[tuple[str, int]] = field(default_factory=set)
+    unnumbered: int = 0
+
+    def __post_init__(self) -> None:
+        self._needles = {orjson.dumps(value)[1:-1] for _, _, value in self.matches}
+
+    def owns(self, event_id: str, body: bytes) -> bool:
+        """Whether an event is this person's."""
+        if event_id in self.events:
+            return True
+        return any(needle in body for needle in self._needles) and self._matches(body)
+
+    def _matches(self, body: bytes) -> bool:
+        try:
+            event = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return False
+        return isinstance(event, dict) and any(_has(event.get(section), key, value) for section, key, value in self.matches)
+
+
+def _has(section: Any, key: str, value: str) -> bool:
+    held = section.get(key) if isinstance(section, dict) else None
+    return value in map(str, held) if isinstance(held, list) else held is not None and str(held) == value
+
+
+def erase_log(stage: Stage, person: Person, above: int) -> int | None:
+    """A slice of the log; returns where to go on, None at the end."""
+    rows = stage.db.all(_LOG, (above, SLICE))
+    for id_, received, label, event_id, body in rows:
+        if person.owns(event_id, body):
+            source, number = id_ >> SHIFT, id_ & MASK
+            _end(stage, source, number, label)
+            retention.remove(stage, source, [(id_, received, label, event_id, len(body))])
+            forget_id(stage, source, event_id)
+            person.found.add((stage.source(source).name, number))
+    return rows[-1][0] if len(rows) == SLICE else None
+
+
+def _end(stage: Stage, source: int, number: int, label: str) -> None:
+    """Every lane that still has the event to settle settles it as erased."""
+    for lane in stage.readers(source):
+        position = stage.position(lane, source)
+        if position.retrying:
+            sql = "select label, event_id, length(body) from retry where lane=? and id=?"
+            row = stage.db.one(sql, (lane, row_id(source, number)))
+            if row is not None:
+                copied = weight(row[1], b"") + row[2] if row[2] is not None else 0
+                remove_waiting(stage, lane, source, number, copied)
+                record(stage, lane, source, number, row[0] or label, ERASED_CODE)
+                continue
+        if not position.covers(number):
+            record(stage, lane, source, number, label, ERASED_CODE)
+
+
+def erase_copies(stage: Stage, person: Person, after: tuple[int, int]) -> tuple[int, int] | None:
+    """A slice of the copies that retry rows carry."""
+    rows = stage.db.all(_COPIES, (*after, SLICE))
+    for lane, id_, source, label, event_id, body in rows:
+        if person.owns(event_id, body):
+            remove_waiting(stage, lane, source, id_ & MASK, weight(event_id, body))
+            record(stage, lane, source, id_ & MASK, label, ERASED_CODE)
+            forget_id(stage, source, event_id)
+            person.found.add((stage.source(source).name, id_ & MASK))
+    return (rows[-1][0], rows[-1][1]) if len(rows) == SLICE else None
+
+
+def erase_letters(stage: Stage, person: Person, above: int) -> int | None:
+    """A slice of the dead letters, of the person's events and of conflicting duplicates."""
+    rows = stage.db.all(_LETTERS, (above, SLICE))
+    for id_, source, number, event_id, body in rows:
+        name = stage.source(source).name
+        if (name, number) in person.found or person.owns(event_id, body):
+            deadletters.drop(stage, [id_])
+            forget_id(stage, source, event_id)
+            if number:
+                person.found.add((name, number))
+            else:
+                person.unnumbered += 1
+    return rows[-1][0] if len(rows) == SLICE else None
+
+
+def forget_id(stage: Stage, source: int, event_id: str) -> None:
+    """The id itself leaves the de-dup table."""
+    stage.db.execute("delete from seen where source=? and id=?", (source, event_id))
