@@ -1,0 +1,15 @@
+"""Mapping: a manifest merged with the customer's file and compiled once into closures; nothing here does I/O.
+
+expressions.py   the grammar            functions*.py   what stands after `|` (FUNCTIONS)
+compile.py       expressions → closures  structure.py    shapes and directives → closures
+merge.py         manifest + customer     rules.py        events → vendor events
+envelope.py      URL, headers, wrap      assembly.py     bytes of a request
+auth.py          stateless kinds         replies.py      verdicts
+plan.py          CompiledPlan            trace.py        the slow evaluator behind `explain`
+"""
+
+from gateway.mapping.compiler import compile_plan, merged
+from gateway.mapping.functions import FUNCTIONS, Function
+from gateway.mapping.plan import CompiledPlan
+
+__all__ = ["FUNCTIONS", "CompiledPlan", "Function", "compile_plan", "merged"]

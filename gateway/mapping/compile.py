@@ -1,0 +1,371 @@
+"""Compiles expressions into closures, once, at load. Nothing a closure does at run time can raise.
+
+An expression made of constants and settings alone is worked out here, so that a table of settings costs nothing per event.
+A function that fails gives null and is counted with `Meter.mapping_null(destination, field)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.config.tree import Scalar
+from gateway.config.words import suspicious
+from gateway.mapping import functions_identity, functions_more, functions_text, functions_value  # noqa: F401 (they register themselves)
+from gateway.mapping.expressions import (
+    Alt,
+    Call,
+    Compare,
+    Const,
+    ExpressionError,
+    Junction,
+    ListOf,
+    Node,
+    Not,
+    Path,
+    Pipe,
+    Template,
+    Word,
+    parse_condition,
+    parse_expression,
+    parse_template,
+)
+from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is_empty, max_args
+from gateway.mapping.functions_value import holds, ordered, same, within
+from gateway.mapping.paths import compile_path
+from gateway.mapping.scope import Code, Context, Run, Scope, constant
+
+NULL = constant(None)
+_EXPRESSION = re.compile(r"[(\[]*\$(?!\{)")
+"""How an expression begins: with `$`, also inside its first parentheses or brackets."""
+
+
+def compile_scalar(leaf: Scalar, context: Context) -> Code:
+    """The code of a leaf: an expression, text with holes, or a constant."""
+    node = parse_scalar(leaf, context)
+    return NULL if node is None else compile_node(node, leaf, context)
+
+
+def parse_scalar(leaf: Scalar, context: Context) -> Node | None:
+    """The node of a leaf; None (and a problem noted) where it cannot be read."""
+    try:
+        if leaf.startswith("$$"):
+            return parse_template(leaf if leaf.startswith("$${") else leaf[1:], max_args)
+        if _EXPRESSION.match(leaf):
+            return parse_expression(leaf, max_args)
+        if "${" in leaf:
+            return parse_template(leaf, max_args)
+    except ExpressionError as error:
+        context.problem(explain(leaf, error), leaf)
+        return None
+    if wrong := suspicious(leaf):
+        # the sentence begins with the path, without a colon
+        context.narrowed(shown="").problem(f"{context.shown or leaf} {wrong}", leaf)
+    return Const(leaf, leaf.plain_value() if isinstance(leaf, Scalar) else leaf)
+
+
+def compile_condition(leaf: Any, context: Context) -> Code:
+    """The code of a condition, which gives true or false."""
+    node = parse_leaf_condition(leaf, context)
+    return constant(False) if node is None else truth(compile_node(node, leaf, context))
+
+
+def parse_leaf_condition(leaf: Any, context: Context) -> Node | None:
+    """The node of a condition; None (and a problem noted) where it cannot be read."""
+    if not isinstance(leaf, str):
+        context.problem("must be a condition such as `$props.value > 0`", leaf)
+        return None
+    try:
+        return parse_condition(leaf, max_args)
+    except ExpressionError as error:
+        context.problem(explain(leaf, error), leaf)
+        return None
+
+
+def explain(leaf: str, error: ExpressionError) -> str:
+    """The message of an expression that cannot be read, with the traps that YAML sets for unquoted ones."""
+    message = f"{error} (column {error.column} of `{leaf}`)"
+    if isinstance(leaf, Scalar) and leaf.plain and error.ended:
+        trap = "a comma ends an unquoted value inside [...] and {...}" if leaf.flow else "` #` ends an unquoted value"
+        return f"{message}; {trap}: put the whole expression in double quotes"
+    return message
+
+
+def truth(code: Code) -> Code:
+    """A value read as a condition."""
+    if code.constant:
+        return constant(holds(code.value))
+    run = code.run
+
+    def test(scope: Scope) -> bool:
+        value = run(scope)
+        return value is True or (value is not False and holds(value))
+
+    return Code(test)
+
+
+def compile_node(node: Node, leaf: Any, context: Context) -> Code:
+    """The code of a node; mistakes are noted at the leaf's place."""
+    made = _BUILDERS[type(node)](node, leaf, context)
+    return made
+
+
+def _const(node: Const, leaf: Any, context: Context) -> Code:
+    return constant(node.value)
+
+
+def _path(node: Path, leaf: Any, context: Context) -> Code:
+    return compile_path(node, leaf, context)
+
+
+def _alt(node: Alt, leaf: Any, context: Context) -> Code:
+    options = [compile_node(option, leaf, context) for option in node.options]
+    live = []
+    for option in options:
+        if option.constant and is_empty(option.value):
+            continue
+        live.append(option)
+        if option.constant:
+            break
+    if not live or live[0].constant:
+        return live[0] if live else NULL
+    if len(live) == 1:
+        return live[0]
+    runs = tuple(option.run for option in live)
+    if len(runs) == 2:
+        return Code(_either(*runs))
+
+    def run(scope: Scope) -> Any:
+        for option in runs:
+            value = option(scope)
+            if value or not is_empty(value):
+                return value
+        return None
+
+    return Code(run)
+
+
+def _either(left: Run, right: Run) -> Run:
+    def run(scope: Scope) -> Any:
+        value = left(scope)
+        return value if value or not is_empty(value) else right(scope)
+
+    return run
+
+
+def _pipe(node: Pipe, leaf: Any, context: Context) -> Code:
+    code = compile_node(node.base, leaf, context)
+    for call in node.calls:
+        code = _apply(code, call, leaf, context)
+    return code
+
+
+def _apply(code: Code, call: Call, leaf: Any, context: Context) -> Code:
+    known = FUNCTIONS.get(call.name)
+    if known is None:
+        context.unknown("function", call.name, FUNCTIONS, leaf)
+        return NULL
+    if not _arity(known, call, leaf, context):
+        return NULL
+    args = [_argument(known, arg, leaf, context) for arg in call.args]
+    if known.takes_now:
+        return Code(_timed(code.run, known, context))
+    if not all(arg.constant for arg in args):
+        return Code(_late(code.run, known, [arg.run for arg in args], context))
+    try:
+        step = stepped(known, known.build(*(arg.value for arg in args)), counter(known, context))
+    except FAILURES as error:
+        context.problem(f"{call.text}: {error}", leaf)
+        return NULL
+    if code.constant:
+        return constant(step(code.value))
+    inner = code.run
+    return Code(lambda scope: step(inner(scope)))
+
+
+def _arity(known: Function, call: Call, leaf: Any, context: Context) -> bool:
+    count = len(call.args)
+    if known.fewest <= count and (known.most is None or count <= known.most):
+        return True
+    wanted = known.fewest if count < known.fewest else known.most
+    message = f"{call.name} takes {wanted or 'no'} argument{'s' if wanted != 1 else ''} ({known.signature}), not {count}"
+    if count < known.fewest and isinstance(leaf, Scalar) and leaf.plain and leaf.flow:
+        message += "; a comma ends an unquoted value inside [...] and {...}: put the whole expression in double quotes"
+    context.problem(message, leaf)
+    return False
+
+
+def _argument(known: Function, arg: Node | Word, leaf: Any, context: Context) -> Code:
+    if isinstance(arg, Word):
+        if not known.takes_table:
+            return constant(arg.text)
+        if arg.text not in context.tables:
+            context.unknown("table", arg.text, context.tables, leaf)
+        return constant(context.tables.get(arg.text, {}))
+    return compile_node(arg, leaf, context)
+
+
+Count = Callable[[], None]
+
+
+def counter(known: Function, context: Context) -> Count | None:
+    """What is told when a function fails; None for one whose null is an answer."""
+    meter, destination, field = context.meter, context.destination, context.field or context.shown
+    return (lambda: meter.mapping_null(destination, field)) if known.counts else None
+
+
+def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Callable[[Any], Any]:
+    """A function with its kind's rules around it (see functions.py); never raises."""
+    return _each(work, count) if known.each else _whole(work, count, known.sees_null)
+
+
+def _whole(work: Callable[[Any], Any], count: Count | None, sees_null: bool) -> Callable[[Any], Any]:
+    def step(value: Any) -> Any:
+        if value is None and not sees_null:
+            return None
+        try:
+            result = work(value)
+        except FAILURES:
+            result = None
+        if result is None and count is not None and not is_empty(value):
+            count()
+        return result
+
+    return step
+
+
+def _each(work: Callable[[str], Any], count: Count | None) -> Callable[[Any], Any]:
+    def step(value: Any) -> Any:
+        if type(value) is str:
+            if not value:
+                return None
+            try:
+                result = work(value)
+            except FAILURES:
+                result = None
+            if result is None and count is not None:
+                count()
+            return result
+        if value is None:
+            return None
+        if isinstance(value, list):
+            flat = [inner for one in value for inner in (one if isinstance(one, list) else (one,))]
+            return [kept for one in flat if not isinstance(one, list) and (kept := step(one)) is not None]
+        text = None if isinstance(value, dict) else as_text(value)
+        if text is None and count is not None:
+            count()
+        return None if text is None else step(text)
+
+    return step
+
+
+def _late(inner: Run, known: Function, args: list[Run], context: Context) -> Run:
+    """A function whose arguments are known only per event."""
+    count = counter(known, context)
+
+    def run(scope: Scope) -> Any:
+        value = inner(scope)
+        if value is None and not known.sees_null:
+            return None
+        try:
+            work = known.build(*(arg(scope) for arg in args))
+        except FAILURES:
+            if count is not None:
+                count()
+            return None
+        return stepped(known, work, count)(value)
+
+    return run
+
+
+def _timed(inner: Run, known: Function, context: Context) -> Run:
+    count = counter(known, context)
+    return lambda scope: stepped(known, known.build(scope.now), count)(inner(scope))
+
+
+def _list(node: ListOf, leaf: Any, context: Context) -> Code:
+    items = [compile_node(item, leaf, context) for item in node.items]
+    runs = tuple(item.run for item in items)
+
+    def run(scope: Scope) -> list[Any]:
+        kept: list[Any] = []
+        for item in runs:
+            value = item(scope)
+            if isinstance(value, list):
+                kept.extend(inner for inner in value if not is_empty(inner))
+            elif not is_empty(value):
+                kept.append(value)
+        return kept
+
+    return constant(run(Scope({}))) if all(item.constant for item in items) else Code(run)
+
+
+def _template(node: Template, leaf: Any, context: Context) -> Code:
+    parts = [constant(part) if isinstance(part, str) else compile_node(part, leaf, context) for part in node.parts]
+    holes = tuple(not isinstance(part, str) for part in node.parts)
+    runs = tuple(part.run for part in parts)
+
+    def run(scope: Scope) -> str | None:
+        texts = []
+        filled = False
+        for hole, part in zip(holes, runs, strict=True):
+            value = part(scope)
+            text = "" if is_empty(value) else as_text(value) or ""
+            filled = filled or (hole and text != "")
+            texts.append(text)
+        return "".join(texts) if filled else None
+
+    return constant(run(Scope({}))) if all(part.constant for part in parts) else Code(run)
+
+
+def _not(node: Not, leaf: Any, context: Context) -> Code:
+    inner = truth(compile_node(node.operand, leaf, context))
+    if inner.constant:
+        return constant(not inner.value)
+    return Code(lambda scope: not inner.run(scope))
+
+
+def _junction(node: Junction, leaf: Any, context: Context) -> Code:
+    operands = [truth(compile_node(operand, leaf, context)) for operand in node.operands]
+    runs = tuple(operand.run for operand in operands)
+    join = all if node.every else any
+    if all(operand.constant for operand in operands):
+        return constant(join(operand.value for operand in operands))
+    return Code(lambda scope: join(run(scope) for run in runs))
+
+
+def compare(op: str, left: Any, right: Any) -> bool:
+    """One comparison, as the language defines it: unequal kinds are never ordered, `!=` is the opposite of `==`."""
+    if op == "==":
+        return same(left, right)
+    if op == "!=":
+        return not same(left, right)
+    if op == "in":
+        return within(left, right)
+    pair = ordered(left, right)
+    if pair is None:
+        return False
+    a, b = pair
+    return bool({">": a > b, ">=": a >= b, "<": a < b, "<=": a <= b}[op])
+
+
+def _compare(node: Compare, leaf: Any, context: Context) -> Code:
+    left, right = compile_node(node.left, leaf, context), compile_node(node.right, leaf, context)
+    op, first, second = node.op, left.run, right.run
+    if left.constant and right.constant:
+        return constant(compare(op, left.value, right.value))
+    return Code(lambda scope: compare(op, first(scope), second(scope)))
+
+
+_BUILDERS: Mapping[type, Callable[[Any, Any, Context], Code]] = {
+    Const: _const,
+    Path: _path,
+    Alt: _alt,
+    Pipe: _pipe,
+    ListOf: _list,
+    Template: _template,
+    Not: _not,
+    Junction: _junction,
+    Compare: _compare,
+}

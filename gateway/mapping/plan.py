@@ -1,0 +1,211 @@
+"""A compiled destination: implements gateway.destination.Plan. All of it is pure; it holds no state between events.
+
+Vendor event ids are the event's own: `id`, `id-2`, `id-3` for further parts, in the order of the rules.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.models import DestinationConfig
+from gateway.config.tree import MarkedMap
+from gateway.destination import Batch, Judgement, Part, Reply, Request
+from gateway.event import Event
+from gateway.manifest import Manifest
+from gateway.mapping.assembly import content, serialise
+from gateway.mapping.auth import Draft, Step
+from gateway.mapping.envelope import Enveloper, Unfit
+from gateway.mapping.functions import as_text, is_empty
+from gateway.mapping.replies import Reader
+from gateway.mapping.rules import Rule
+from gateway.mapping.scope import Context, Run, Scope
+from gateway.mapping.structure import elements
+from gateway.outcomes import Ending, Outcome
+
+_PLAIN_NAME = re.compile(r"[^a-z0-9]")
+Rules = tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The vendor's validation endpoint: one event in `every` is asked about."""
+
+    every: int
+    envelope: Enveloper
+    complaints: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What compile_plan made of the files. `rules[name]` is None for a tombstone; `unlisted` is None to skip."""
+
+    rules: Mapping[str, Rules | None]
+    unlisted: Rules | None
+    when: Run | None
+    loop: Run | None
+    auth: tuple[Step, ...]
+    reader: Reader
+    validation: Validation | None
+    max_event_bytes: int | None
+    limits: bool
+
+
+class CompiledPlan:
+    """One destination's mapping. `tree` is the merged tree with its places, `context` what it was compiled with."""
+
+    def __init__(
+        self, manifest: Manifest, config: DestinationConfig, tree: MarkedMap, context: Context, compiled: Compiled
+    ) -> None:
+        self.manifest = manifest
+        self.config = config
+        self.settings = config.settings
+        self.tree = tree
+        self.context = context
+        self._made = compiled
+        self._names = frozenset(_PLAIN_NAME.sub("", name.lower()) for name in (config.name, config.type))
+
+    def __repr__(self) -> str:
+        return f"CompiledPlan({self.config.name!r})"
+
+    def loops(self, event: Event) -> bool:
+        """Whether the vendor already has this event from the page itself."""
+        loop = self._made.loop
+        return loop is not None and bool(loop(Scope(event.data)))
+
+    def filtered(self, event: Event, now: float) -> str | None:
+        """Why the event is left out: the hit's own list, a tombstone, the customer's or the rules' `when`; else None."""
+        if not self._invited(event.data.get("integrations")):
+            return "the hit's own list of destinations leaves this one out"
+        rules = self._made.rules.get(event.name, ())
+        if rules is None:
+            return f"{event.name} is null in the mapping"
+        when = self._made.when
+        if when is not None and not when(Scope(event.data, now, event.name)):
+            return "the destination's `when` does not hold"
+        if rules and all(rule.when is not None and rule.each is None for rule in rules):
+            scope = Scope(event.data, now, event.name)
+            if not any(rule.when and rule.when(scope) for rule in rules):
+                return "no rule's `when` holds"
+        return None
+
+    def _invited(self, listed: Any) -> bool:
+        if not isinstance(listed, dict) or not listed:
+            return True
+        everything = True
+        for name, wanted in listed.items():
+            plain = _PLAIN_NAME.sub("", str(name).lower())
+            if plain in self._names:
+                return wanted is not False
+            if plain == "all":
+                everything = wanted is not False
+        return everything
+
+    def parts(self, event: Event, now: float) -> list[Part] | Ending:
+        """The event's parts, or why there are none.
+
+        This is the boundary behind which nothing of a mapping raises: an error here is ours, ends as rejected{mapping} (the
+        event is kept and can be replayed) and names the error's type alone, never a value.
+        """
+        try:
+            return self._parts(event, now)
+        except Unfit as error:
+            return Ending(Outcome.REJECTED, "mapping", str(error))
+        except Exception as error:  # noqa: BLE001 (the boundary that the docstring states)
+            return Ending(Outcome.REJECTED, "mapping", f"{type(error).__name__} while mapping {event.label}")
+
+    def _parts(self, event: Event, now: float) -> list[Part] | Ending:
+        made = self._made
+        rules = made.rules.get(event.name, made.unlisted)
+        if event.name in made.rules and rules is None:
+            return Ending(Outcome.SKIPPED, "filter", f"{event.name} is null in the mapping")
+        if rules is None:
+            return Ending(Outcome.SKIPPED, "unmapped", f"{event.name} is not in the mapping")
+        scope = Scope(event.data, now, event.name)
+        limited = made.limits and (event.data.get("consent") or {}).get("sale_opt_out") is True
+        parts: list[Part] = []
+        why = ""
+        passed = False
+        for rule in rules:
+            if rule.each is None:
+                values: list[Any] = [None]
+            else:
+                scope.name = event.name
+                values = elements(rule.each(scope))
+                why = why or ("" if values else "`each` has no elements")
+            for index, value in enumerate(values):
+                scope.locals[0], scope.locals[1] = value, index
+                scope.name = event.name
+                scope.name = rule.name(scope)
+                if rule.when is not None and not rule.when(scope):
+                    passed = True
+                    continue
+                lacking = "the name is empty" if is_empty(scope.name) else _lacking(rule, scope)
+                if lacking:
+                    why = why or lacking
+                    continue
+                part = self._part(rule, event, scope, len(parts), limited)
+                if made.max_event_bytes is not None and len(part.body) > made.max_event_bytes:
+                    detail = f"{len(part.body)} bytes, the vendor takes {made.max_event_bytes}"
+                    return Ending(Outcome.REJECTED, "too_large", detail)
+                parts.append(part)
+        if parts:
+            return parts
+        if passed and not why:
+            return Ending(Outcome.SKIPPED, "filter", "no rule's `when` holds")
+        return Ending(Outcome.SKIPPED, "incomplete", why)
+
+    def _part(self, rule: Rule, event: Event, scope: Scope, index: int, limited: bool) -> Part:
+        body = rule.limited if limited and rule.limited is not None else rule.body
+        payload = body(scope)
+        name = as_text(scope.name) or ""
+        scope.name = name
+        envelope = rule.envelope.render(scope)
+        identity = event.id if index == 0 else f"{event.id}-{index + 1}"
+        return Part(event, index, identity, name, payload, serialise(payload, envelope.body), envelope)
+
+    def assemble(self, batch: Batch, now: float) -> Request:
+        """The request that carries a batch, authenticated and signed over the exact bytes."""
+        envelope = batch.envelope
+        url, body = content(envelope, batch.parts)
+        draft = Draft(url, dict(envelope.headers), body)
+        for step in self._made.auth:
+            step(draft, now)
+        return Request(envelope.method, draft.url, draft.headers, draft.body)
+
+    def read(self, reply: Reply, batch: Batch) -> list[Judgement]:
+        """One judgement per part."""
+        return self._made.reader.read(reply, batch)
+
+    def validation(self, batch: Batch, now: float) -> Request | None:
+        """A request about the first event of the batch that is of the sample (chosen by its id, always the same ones)."""
+        asked = self._made.validation
+        if asked is None:
+            return None
+        for part in batch.parts:
+            if zlib.crc32(part.id.encode()) % asked.every == 0:
+                try:
+                    envelope = asked.envelope.render(Scope(part.event.data, now, part.name))
+                except Unfit:
+                    return None
+                return self.assemble(Batch(envelope, (part,)), now)
+        return None
+
+    def complaints(self, reply: Reply) -> list[str]:
+        """What the validation endpoint found wrong, one text per message; none where the reply is no success."""
+        asked = self._made.validation
+        if asked is None or asked.complaints is None or not 200 <= reply.status < 300:
+            return []
+        scope = Scope({})
+        scope.reply = reply.json()
+        return [as_text(one) or "" for one in elements(asked.complaints(scope))]
+
+
+def _lacking(rule: Rule, scope: Scope) -> str | None:
+    for require in rule.requires:
+        if lacking := require.lacking(scope):
+            return lacking
+    return None

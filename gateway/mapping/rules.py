@@ -1,0 +1,179 @@
+"""Compiles the rules of events: which events become which vendor events, and what each of them needs.
+
+An event has one rule, or a list of rules (each makes a part), and a rule with `each` makes a part per element. `require`
+unmet leaves a rule out; if nothing is left the event is `skipped{incomplete}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.tree import MarkedMap, Scalar
+from gateway.mapping.compile import compile_condition
+from gateway.mapping.envelope import Enveloper, compile_envelope
+from gateway.mapping.merge import empty_map, merge, put
+from gateway.mapping.scope import CONDITIONS, Code, Context, Run, Scope, check_keys, constant, key_mark
+from gateway.mapping.structure import compile_loop, compile_shape
+
+RULE_KEYS = ("name", "require", "when", "each", "body", "endpoint", "wrap")
+REQUIRE_KEYS = ("all", "any")
+
+
+@dataclass(frozen=True, slots=True)
+class Require:
+    """Conditions that must all hold, and groups of which one must hold as a whole; each with its text."""
+
+    every: tuple[tuple[str, Run], ...]
+    groups: tuple[tuple[str, tuple[Run, ...]], ...]
+
+    def lacking(self, scope: Scope) -> str | None:
+        """What is missing, in the words of the mapping; None when nothing is."""
+        for text, run in self.every:
+            if not run(scope):
+                return f"needs {text}"
+        if self.groups and not any(all(run(scope) for run in runs) for _, runs in self.groups):
+            return "needs one of " + ", ".join(text for text, _ in self.groups)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One compiled rule. `each` is the list it runs over and `limited` the body after an opt-out of sale."""
+
+    name: Run
+    when: Run | None
+    each: Run | None
+    requires: tuple[Require, ...]
+    body: Run
+    limited: Run | None
+    envelope: Enveloper
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all rules of a plan share: trees of the endpoint and its wrap, the limiting shape, test fields for bodies."""
+
+    endpoint: Any
+    wrap: Any
+    base: str | None
+    limit: Any
+    extra: tuple[Any, ...]
+    shared: Enveloper | None
+    require: Require | None
+
+
+def compile_require(tree: Any, context: Context) -> Require | None:
+    """A `require`: a map of `all` and `any`, or a list (all of it). Notes problems."""
+    if tree is None:
+        return None
+    inner = context.at("require")
+    if isinstance(tree, list):
+        return Require(tuple(_conditions(tree, inner)), ())
+    if not check_keys(inner, tree, REQUIRE_KEYS):
+        return None
+    groups = []
+    for index, group in enumerate(_listed(tree.get("any"), inner.at("any"))):
+        conditions = _conditions(group if isinstance(group, list) else [group], inner.at(f"any.{index}"))
+        groups.append((" + ".join(text for text, _ in conditions), tuple(run for _, run in conditions)))
+    return Require(tuple(_conditions(_listed(tree.get("all"), inner.at("all")), inner.at("all"))), tuple(groups))
+
+
+def _listed(tree: Any, context: Context) -> list[Any]:
+    if tree is None:
+        return []
+    if not isinstance(tree, list):
+        context.problem("must be a list", tree)
+        return []
+    return tree
+
+
+def _conditions(tree: list[Any], context: Context) -> list[tuple[str, Run]]:
+    return [(str(leaf), compile_condition(leaf, context).run) for leaf in tree]
+
+
+def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | None:
+    """One rule. Notes problems; None where it cannot be compiled."""
+    if not check_keys(context, tree, RULE_KEYS):
+        return None
+    each, inside = _each(tree, context)
+    body = tree.get("body")
+    for extra in around.extra:
+        body = merge(body if body is not None else empty_map(tree.mark), extra)
+    code = _body(body, inside)
+    limited = _limited(body, around.limit, inside) if around.limit is not None else None
+    requires = [around.require] if around.require else []
+    if own := compile_require(tree.get("require"), inside):
+        requires.append(own)
+    envelope = _envelope(tree, around, context)
+    if envelope is None:
+        return None
+    return Rule(
+        name=_name(tree, inside).run,
+        when=compile_condition(tree["when"], inside.at("when")).run if "when" in tree else None,
+        each=each.run if each else None,
+        requires=tuple(requires),
+        body=code.run,
+        limited=limited.run if limited else None,
+        envelope=envelope,
+    )
+
+
+def _each(tree: MarkedMap, context: Context) -> tuple[Code | None, Context]:
+    if "each" not in tree:
+        return None, context
+    code, inside, _ = compile_loop(tree["each"], context.narrowed(roots=CONDITIONS, shown=f"{context.shown}.each"))
+    return code, inside.narrowed(roots=context.roots, shown=context.shown)
+
+
+def _name(tree: MarkedMap, context: Context) -> Code:
+    leaf = tree.get("name")
+    if leaf is None:
+        return Code(lambda scope: scope.data.get("name"))
+    inner = context.at("name").narrowed(roots=CONDITIONS, field="name")
+    code = compile_shape(leaf, inner)
+    if code.constant and isinstance(leaf, Scalar):
+        # a constant name is text, whatever YAML makes of it
+        return constant(str(code.value) if code.value is not None else None)
+    return code
+
+
+def _body(body: Any, context: Context) -> Code:
+    return compile_shape(body, context.narrowed(shown=f"{context.shown}.body")) if body is not None else constant({})
+
+
+def _limited(body: Any, limit: Any, context: Context) -> Code:
+    inner = context.narrowed(shown=f"{context.shown}.body")
+    if isinstance(body, MarkedMap):
+        return compile_shape(merge(body, limit), inner)
+    layers = [_body(body, context).run, compile_shape(limit, inner).run]
+
+    def run(scope: Scope) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for layer in layers:
+            value = layer(scope)
+            out.update(value if isinstance(value, dict) else {})
+        return out
+
+    return Code(run)
+
+
+def _envelope(tree: MarkedMap, around: Surroundings, context: Context) -> Enveloper | None:
+    """The rule's own envelope where it overrides the endpoint or the wrap, else the shared one."""
+    if "endpoint" not in tree and "wrap" not in tree:
+        return around.shared
+    own = tree.get("endpoint")
+    if own is not None and not isinstance(own, MarkedMap):
+        context.at("endpoint").problem("must be a map", own)
+        return None
+    endpoint = merge(around.endpoint, own) if own is not None else around.endpoint
+    if own is not None and "url" in own and "path" not in own and "path" in endpoint:
+        endpoint = merge(endpoint, _without_path(own))
+    wrap = tree.get("wrap", around.wrap)
+    return compile_envelope(endpoint, wrap, around.base, context.narrowed(loops=(), field=""))
+
+
+def _without_path(own: MarkedMap) -> MarkedMap:
+    out = empty_map(own.mark)
+    put(out, "path", None, key_mark(own, "url"))
+    return out
