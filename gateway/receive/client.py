@@ -21,14 +21,14 @@ from multidict import MultiMapping
 from gateway.config.models import GeoHeaders
 from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Address, Networks, cloudfront_ranges, parse_address
 
+MAX_REMEMBERED = 8192
+"""Addresses whose reading is remembered: parsing one costs more than all else here."""
 UNKNOWN_COUNTRIES = frozenset({"XX", "T1", "ZZ"})
 _COUNTRY_NAMES = {"UK": "GB", "EL": "GR"}
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _REGION = re.compile(r"[A-Z0-9]{1,4}")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,"]*)\s*([;,]|$)')
-_FORWARDING = ("X-Forwarded-For", "Forwarded")
-
 
 Headers = MultiMapping[str]
 """Case-insensitive, with repeated lines: what aiohttp requests carry."""
@@ -65,16 +65,20 @@ class Proxies:
         private = PRIVATE if "private" in names else []
         own = [name for name in names if name not in ("private", "cloudflare", "cloudfront")]
         self._trusted = Networks([*own, *private, *cloudflare, *cloudfront])
+        self._edges = bool(cloudflare or cloudfront)
         self._cloudflare, self._cloudfront = Networks(cloudflare), Networks(cloudfront)
+        self._known: dict[str, tuple[str, bool]] = {}
         self._country_header, self._region_header = geo.country_header, geo.region_header
 
     def client(self, peer: str | None, headers: Headers) -> Client:
         """Who sent the request that came from the socket address `peer`."""
         host = headers.get("Host", "")
-        address = parse_address(peer) if peer else None
-        if address is None or address not in self._trusted:
-            suspect = address is not None and address in _PRIVATE and any(name in headers for name in _FORWARDING)
-            return Client(None if suspect or address is None else str(address), host, suspect=suspect)
+        address, trusted = self._read(peer or "")
+        if not trusted:
+            suspect = (
+                ("X-Forwarded-For" in headers or "Forwarded" in headers) and address != "" and not self.is_visitor(address)
+            )
+            return Client(None if suspect else address or None, host, suspect=suspect)
         return self._behind(address, host, headers)
 
     def is_visitor(self, peer: str) -> bool:
@@ -82,43 +86,50 @@ class Proxies:
         address = parse_address(peer)
         return address is not None and address not in self._trusted and address not in _PRIVATE
 
-    def _behind(self, peer: Address, host: str, headers: Headers) -> Client:
+    def _read(self, text: str) -> tuple[str, bool]:
+        """(address in its usual form, whether it is a trusted proxy's); empty for what is no address."""
+        known = self._known.get(text)
+        if known is None:
+            address = parse_address(text)
+            known = ("", False) if address is None else (str(address), address in self._trusted)
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.clear()
+            self._known[text] = known
+        return known
+
+    def _behind(self, peer: str, host: str, headers: Headers) -> Client:
         hops, hosts, protos = _chain(headers)
-        edge = self._edge_address(peer, headers)
+        edge = self._edge_address(peer, headers) if self._edges else None
         at, found, bad = self._walk(hops, peer)
         forwarded_host = _beside(hosts, at, len(hops))
         if forwarded_host and not _HOST.fullmatch(forwarded_host):
             forwarded_host, bad = "", True
-        country, region = self._place(headers)
-        return Client(
-            ip=str(edge or found),
-            host=forwarded_host or host,
-            secure=_beside(protos, at, len(hops)).lower() == "https",
-            trusted=True,
-            country=country,
-            region=region,
-            bad=bad and edge is None,
-        )
+        country, region = self._place(headers) if self._country_header else (None, None)
+        secure = bool(protos) and _beside(protos, at, len(hops)).lower() == "https"
+        return Client(edge or found, forwarded_host or host, secure, True, country, region, bad and edge is None)
 
-    def _edge_address(self, peer: Address, headers: Headers) -> Address | None:
+    def _edge_address(self, peer: str, headers: Headers) -> str | None:
         """The address that a content network states itself, where the peer is one of its servers."""
-        if peer in self._cloudflare:
+        server, stated = parse_address(peer), None
+        if server is None:
+            return None
+        if server in self._cloudflare:
             values = headers.getall("CF-Connecting-IP", ())
-            return parse_address(values[0]) if len(values) == 1 else None
-        if peer in self._cloudfront:
+            stated = parse_address(values[0]) if len(values) == 1 else None
+        elif server in self._cloudfront:
             values = headers.getall("CloudFront-Viewer-Address", ())
-            return _viewer_address(values[0]) if len(values) == 1 else None
-        return None
+            stated = _viewer_address(values[0]) if len(values) == 1 else None
+        return str(stated) if stated else None
 
-    def _walk(self, hops: Sequence[str], peer: Address) -> tuple[int, Address, bool]:
+    def _walk(self, hops: Sequence[str], peer: str) -> tuple[int, str, bool]:
         """(index of the client's entry, its address, whether an entry was bad); -1 when the peer itself it is."""
         last, at = peer, -1
         for index in range(len(hops) - 1, -1, -1):
-            address = parse_address(hops[index])
-            if address is None:
+            address, trusted = self._read(hops[index])
+            if not address:
                 return (at, last, False) if _is_withheld(hops[index]) else (-1, peer, True)
             last, at = address, index
-            if address not in self._trusted:
+            if not trusted:
                 break
         return at, last, False
 
@@ -148,6 +159,8 @@ def _chain(headers: Headers) -> tuple[list[str], list[str], list[str]]:
 
 
 def _entries(lines: Sequence[str]) -> list[str]:
+    if len(lines) == 1 and "," not in lines[0]:
+        return [lines[0].strip()]
     return [entry.strip() for entry in ",".join(lines).split(",")] if lines else []
 
 

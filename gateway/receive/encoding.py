@@ -8,7 +8,7 @@ Raises TooLarge (413), UnsupportedEncoding (415: unknown or stacked codings) and
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped]
 import zstandard
@@ -23,11 +23,9 @@ _ZSTD_STEP = 64
 """Compressed bytes fed at once: a block of 4 bytes may stand for 128 KiB, so a step yields 2 MiB at the most."""
 
 
-def coding_of(values: Sequence[str]) -> str:
-    """The one coding of all Content-Encoding lines, lower case; empty for none. Raises UnsupportedEncoding."""
-    if not values:
-        return ""
-    name = values[0].strip().lower() if len(values) == 1 else ","
+def coding_of(value: str) -> str:
+    """The one coding that a Content-Encoding names, lower case; empty for none. Raises UnsupportedEncoding."""
+    name = value.strip().lower()
     if name in ("", "identity"):
         return ""
     if name not in _DECODERS:

@@ -136,7 +136,7 @@ class Door:
         if client.suspect and not self._behind_proxy:
             self._behind_proxy = True
             log.warning("behind a proxy?", extra={"hint": BEHIND_PROXY})
-        headers = clean_headers(request.headers.items())
+        headers = clean_headers(request.headers)
         return Visit(request, row, segment, clean_query(query) if query else "", headers, client, self._clock.now())
 
     async def _answer(self, rules: Rules, visit: Visit, row: Row) -> Reply:

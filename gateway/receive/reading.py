@@ -7,6 +7,7 @@ whole body has BODY_SECONDS to arrive. Content-Encoding is undone here (aiohttp'
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -20,22 +21,20 @@ TOO_SLOW = 408
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def check_announced(request: web.BaseRequest) -> None:
-    """Refuse by the headers alone. Raises TooLarge, Malformed, UnsupportedEncoding."""
-    headers = request.headers
-    length = headers.get("Content-Length")
+def check_announced(headers: Mapping[str, str]) -> None:
+    """Refuse by the headers alone (names in lower case). Raises TooLarge, Malformed."""
+    length = headers.get("content-length")
     # The parser has let only digits through; 20 of them are too many whatever they say.
     if length is not None and (len(length) > 19 or int(length) > MAX_BODY):
         raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
-    transfer = headers.get("Transfer-Encoding")
+    transfer = headers.get("transfer-encoding")
     if transfer is not None and transfer.strip().lower() != "chunked":
         raise Malformed("Transfer-Encoding must be chunked")
 
 
-async def read_body(request: web.BaseRequest, seconds: float = BODY_SECONDS) -> bytes:
+async def read_body(request: web.BaseRequest, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
     """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, Refused 408 (too slow)."""
-    check_announced(request)
-    coding = coding_of(request.headers.getall("Content-Encoding", ()))
+    coding = coding_of(headers["content-encoding"]) if "content-encoding" in headers else ""
     content = request.content
     if content.is_eof() and content.exception() is None:
         body = content.read_nowait()

@@ -43,20 +43,28 @@ class Reply:
     `close` ends the connection after it: for requests whose rest was not read or cannot be understood.
     """
 
-    __slots__ = ("body", "close", "head", "status")
+    __slots__ = ("_start", "body", "close", "head", "status")
 
     def __init__(self, status: int, body: bytes = b"", headers: Mapping[str, str] = NO_STORE, *, close: bool = False) -> None:
         self.status = status
         self.body = body
         self.close = close
-        length = "" if status in _BODILESS else f"Content-Length: {len(body)}\r\n"
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.head = f"HTTP/1.1 {status} {_phrase(status)}\r\n{lines}{length}".encode("ascii")
+        self._start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}".encode("ascii")
+        self.head = self._start if status in _BODILESS else b"%sContent-Length: %d\r\n" % (self._start, len(body))
+
+    def with_body(self, body: bytes) -> Reply:
+        """The same status and headers over another body."""
+        other = Reply.__new__(Reply)
+        other.status, other.close, other._start = self.status, self.close, self._start
+        other.body, other.head = body, b"%sContent-Length: %d\r\n" % (self._start, len(body))
+        return other
 
     def closing(self) -> Reply:
         """The same reply, with the connection closed after it."""
         other = Reply.__new__(Reply)
-        other.status, other.body, other.head, other.close = self.status, self.body, self.head, True
+        other.status, other.close, other._start = self.status, True, self._start
+        other.body, other.head = self.body, self.head
         return other
 
 
@@ -133,10 +141,10 @@ class NativeAnswers:
 
     def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
         ids = [result.id for result in results if isinstance(result, Taken)]
-        refused = [(index, result) for index, result in enumerate(results) if isinstance(result, Refused)]
-        rejected = [{"index": index, "error": one.reason, "reason": one.detail} for index, one in refused]
+        refused = [(n, one) for n, one in enumerate(results) if isinstance(one, Refused)] if len(ids) < len(results) else []
+        rejected = [{"index": n, "error": one.reason, "reason": one.detail} for n, one in refused]
         if ids:
-            return json_reply(200, {"accepted": len(ids), "ids": ids, "rejected": rejected})
+            return _TAKEN.with_body(orjson.dumps({"accepted": len(ids), "ids": ids, "rejected": rejected}))
         first = refused[0][1] if refused else Refused("there is no event in the body")
         status = first.status if all(one.status == first.status for _, one in refused) else 400
         return json_reply(status, {"error": first.reason, "reason": first.detail, "rejected": rejected})
@@ -183,10 +191,6 @@ def _busy(status: int, retry_after: int) -> Reply:
     return json_reply(status, body, {**NO_STORE, "Retry-After": str(retry_after)})
 
 
-def _phrase(status: int) -> str:
-    return HTTPStatus(status).phrase
-
-
 _dated: tuple[int, bytes] = (0, b"")
 
 
@@ -199,6 +203,7 @@ def _date() -> bytes:
     return _dated[1]
 
 
+_TAKEN = Reply(200, headers=_JSON)
 GIF = Reply(200, PIXEL, _PIXEL_HEADERS)
 SEGMENT_OK = json_reply(200, {"success": True})
 NATIVE, SEGMENT, IMAGE = NativeAnswers(), SegmentAnswers(), PixelAnswers()

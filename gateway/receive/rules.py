@@ -37,16 +37,16 @@ class Rules:
 
         What can be refused by the headers is, before the body is read; a body that may name its own source is read first.
         """
-        check_announced(visit.request)
+        check_announced(visit.headers)
         key = key_of(visit.headers, visit.query)
         body = None
         if key is None and inner_key is not None:
-            body = await read_body(visit.request, seconds)
+            body = await read_body(visit.request, visit.headers, seconds)
             key = inner_key(body, visit.query) or self._bearer(visit)
         speaker = self.speakers.speaker(key, visit.client.host)
         self._admit(visit, speaker, now)
         if body is None:
-            body = await read_body(visit.request, seconds)
+            body = await read_body(visit.request, visit.headers, seconds)
         if json:
             check_depth(body)
         return visit.hit(speaker, body)
@@ -66,7 +66,7 @@ class Rules:
         return token if token and self.speakers.knows(token) else None
 
     def _admit(self, visit: Visit, speaker: Speaker, now: float) -> None:
-        origin = visit.request.headers.get("Origin")
+        origin = visit.headers.get("origin")
         if origin is not None:
             lines = self.origins.lines(origin, speaker.source)
             if lines is None:

@@ -23,6 +23,9 @@ import orjson
 from gateway.config.models import Source
 from gateway.errors import ConfigErrors, Problem, Refused, RefusedReason
 
+MAX_REMEMBERED = 1024
+"""Host headers whose reading is remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
@@ -39,6 +42,7 @@ class Speakers:
         # Secrets are looked up by a keyed digest: how long a look-up takes then tells nothing about a secret.
         self._pepper = os.urandom(32)
         self._hosts: dict[str, str] = {}
+        self._by_host: dict[str, Speaker | None] = {}
         self._keys: dict[str, Speaker] = {}
         self._secrets: dict[bytes, Speaker] = {}
         problems: list[Problem] = []
@@ -54,7 +58,8 @@ class Speakers:
 
     def of_host(self, host: str) -> str | None:
         """The source that a Host header names."""
-        return self._hosts.get(host) or self._hosts.get(host_name(host))
+        found = self._speaker_of_host(host)
+        return found.source if found else None
 
     def of_write_key(self, key: str) -> str | None:
         """The source of a public key."""
@@ -67,17 +72,27 @@ class Speakers:
 
     def speaker(self, key: str | None, host: str) -> Speaker:
         """Who speaks with this key (None: without one) to this host. Raises Refused (unknown_key, cross_source)."""
-        of_host = self.of_host(host)
+        of_host = self._speaker_of_host(host)
         if key is None:
             if of_host is None:
                 raise Refused("no write key, and the Host is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=401)
-            return Speaker(of_host)
+            return of_host
         found = self._keys.get(key) or self._secrets.get(self._digest(key))
         if found is None:
             raise Refused("the key is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=401)
-        if of_host is not None and of_host != found.source:
+        if of_host is not None and of_host.source != found.source:
             raise Refused("the key and the Host are of two sources", reason=RefusedReason.CROSS_SOURCE, status=403)
         return found
+
+    def _speaker_of_host(self, host: str) -> Speaker | None:
+        try:
+            return self._by_host[host]
+        except KeyError:
+            source = self._hosts.get(host_name(host))
+            if len(self._by_host) >= MAX_REMEMBERED:
+                self._by_host.clear()
+            found = self._by_host[host] = Speaker(source) if source else None
+            return found
 
     def _digest(self, secret: str) -> bytes:
         return hmac.digest(self._pepper, secret.encode("utf-8", "replace"), hashlib.sha256)
@@ -104,7 +119,7 @@ def key_of(headers: Mapping[str, str], query: str) -> str | None:
     authorization = headers.get("authorization")
     if authorization and authorization[:6].lower() == "basic ":
         return _basic_user(authorization[6:])
-    if query and "k=" in query.lower():
+    if query and ("k=" in query or "writeKey=" in query):
         key = query_value(query, "k") or query_value(query, "writeKey")
         if key:
             return key

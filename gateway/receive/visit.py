@@ -11,7 +11,10 @@ from gateway.receive.hit import Hit
 from gateway.receive.routes import Row
 from gateway.receive.sources import Speaker
 
-_FETCH = ("sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user", "sec-fetch-storage-access")
+_BROWSER = frozenset(
+    "origin referer cookie sec-fetch-site sec-fetch-mode sec-fetch-dest sec-fetch-user sec-fetch-storage-access".split()
+)
+"""Headers that only browsers send."""
 
 
 @dataclass(slots=True)
@@ -45,8 +48,6 @@ class Visit:
             ip=client.ip,
             country=client.country,
             region=client.region,
-            browser=(
-                "origin" in headers or "referer" in headers or "cookie" in headers or any(name in headers for name in _FETCH)
-            ),
+            browser=not _BROWSER.isdisjoint(headers),
             server=speaker.server,
         )
