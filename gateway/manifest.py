@@ -33,7 +33,7 @@ from pydantic import (
 from gateway.config.models import BatchLimits, Purpose, Seconds, Strict
 from gateway.config.tree import MarkedMap, Scalar, plain
 from gateway.config.validate import validated
-from gateway.config.words import hint, suspicious
+from gateway.config.words import hint
 from gateway.config.yaml_file import read_tree
 from gateway.errors import ConfigErrors, Problem
 
@@ -268,7 +268,7 @@ def _annotation(spec: SettingSpec) -> Any:
     if spec.type == "list":
         kind = Annotated[kind, BeforeValidator(_one_or_more)]
     if spec.type in ("list", "map") and not spec.secret:
-        kind = Annotated[kind, BeforeValidator(undeclared)]
+        kind = Annotated[kind, BeforeValidator(plain)]
     if spec.min is not None or spec.max is not None:
         kind = Annotated[kind, Field(ge=spec.min, le=spec.max)]
     if spec.pattern:
@@ -291,25 +291,6 @@ def _matcher(spec: SettingSpec) -> Any:
         return value
 
     return match
-
-
-def undeclared(value: Any) -> Any:
-    """A list or map whose inside has no declared type, read by YAML 1.2. Raises ValueError for a trap (an unquoted NO)."""
-    _refuse_traps(value)
-    return plain(value)
-
-
-def _refuse_traps(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if wrong := suspicious(key):
-                raise ValueError(f"{key} {wrong}")
-            _refuse_traps(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_traps(inner)
-    elif isinstance(value, str) and (wrong := suspicious(value)):
-        raise ValueError(f"{value} {wrong}")
 
 
 def revealed(settings: Any) -> Any:

@@ -17,7 +17,7 @@ from gateway.config.addresses import is_loopback_literal
 from gateway.config.models import DestinationConfig
 from gateway.config.references import References, Referred
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
-from gateway.config.validate import UNWRITTEN, validated
+from gateway.config.validate import UNWRITTEN, trap_problems, validated, without_echo
 from gateway.config.words import hint
 from gateway.errors import ConfigErrors, Problem
 from gateway.manifest import Manifest, SettingSpec, discover, load_manifest, settings_model
@@ -38,9 +38,9 @@ class Surroundings:
 
 def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[DestinationConfig | None, list[Problem]]:
     """The destination, or None with every problem. `tree` has its `extends` followed."""
-    problems = _unwritten(tree)
     known = MarkedMap(tree.mark, {k: v for k, v in tree.items() if k not in UNWRITTEN}, tree.marks)
-    problems += _references(known, around.references)
+    said = [*_unwritten(tree), *_references(known, around.references)]
+    problems: list[Problem] = []
     manifest, found = _manifest(tree)
     problems += found
     lab = around.lab or _sends_to_loopback(known, manifest)
@@ -55,6 +55,7 @@ def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[Desti
     problems += _with_settings_hint(found, manifest)
     if config is not None and manifest is not None:
         problems += _fits(config, manifest, known)
+    problems = [*said, *without_echo(problems, said)]
     return (None, problems) if problems else (config, [])
 
 
@@ -156,6 +157,9 @@ def _settings(
     if "settings" in tree:
         mark = tree.marks["settings"]
         problems = [p if p.line else Problem(p.message, mark.file, mark.line) for p in problems]
+    for key, spec in manifest.settings.items():
+        if spec.type in ("list", "map") and not spec.secret and key in settings:
+            problems += trap_problems(settings[key], f"settings.{key}", settings.marks[key])
     problems += _written_secrets(manifest, settings, name, lab)
     problems += [p for key in settings if (p := _plain_http(manifest, tree, settings, key))]
     values = {key: value for key, value in (result or ()) if value is not None}
@@ -175,7 +179,7 @@ def _written_secrets(manifest: Manifest, settings: MarkedMap, name: str, lab: bo
             for value, path in _leaves(settings.get(key), f"settings.{key}"):
                 if spec.type == "map" and not _CREDENTIAL.search(path.rpartition(".")[2]):
                     continue
-                variable = f"{name}_{key}".upper().replace("-", "_").replace(".", "_")
+                variable = re.sub("[^A-Z0-9]+", "_", f"{name}_{path.removeprefix('settings.')}".upper()).strip("_")
                 if (why := written_secret(value, variable)) is not None:
                     problems.append(Problem(f"{path} {why}", value.mark.file, value.mark.line))
     return problems

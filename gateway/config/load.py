@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.destinations import Surroundings, destination, written_secret
-from gateway.config.models import DestinationConfig, Gateway, Held, Source
+from gateway.config.models import Admin, DestinationConfig, Gateway, Held, Source
 from gateway.config.references import References, Referred
 from gateway.config.source_files import SourceFiles, beside
 from gateway.config.sources import Clashes, good_name, source, text_of, unnamed
 from gateway.config.tree import MarkedMap, Scalar
-from gateway.config.validate import UNWRITTEN, dotted, validated
+from gateway.config.validate import UNWRITTEN, trap_problems, validated, without_echo
 from gateway.config.warnings import warnings
 from gateway.config.words import suspicious
 from gateway.errors import ConfigErrors, Problem
@@ -109,31 +109,28 @@ class _Run:
                 tree[key] = self.references.replaced(tree[key], key)
             elif key not in _PARTS:
                 self.references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), "")
-        self.problems += self.references.take_problems()
+        said = self.references.take_problems()
         own = MarkedMap(tree.mark, {k: _known(v) for k, v in tree.items() if k not in _PARTS}, tree.marks)
         top, found = validated(Gateway, own, given={"file": self.file, "sources": {}})
-        self.problems += found
-        self._traps(own)
+        for key in own:
+            if key not in Gateway.model_fields:  # nobody declared it: say what YAML makes of NO and its like
+                found += trap_problems(own[key], key, own.marks[key], values=False)
+        self.problems += [*said, *without_echo(found, said)]
         self._admin(own, top)
+        self.problems = _by_line(self.problems)
         return top
 
-    def _traps(self, tree: MarkedMap) -> None:
-        """In a key that nobody declared, say what YAML makes of NO and its like."""
-        for key in tree:
-            if key not in Gateway.model_fields:
-                for steps in _suspects(tree[key], (key,)):
-                    self._say(f"{dotted(steps)} {suspicious(steps[-1])}", steps)
-
     def _admin(self, tree: MarkedMap, top: Gateway | None) -> None:
-        admin: Any = tree.get("admin")
-        token = admin.get("token") if isinstance(admin, MarkedMap) else None
+        written: Any = tree.get("admin")
+        token = written.get("token") if isinstance(written, MarkedMap) else None
         if not self.lab and (why := written_secret(token, "TAGWAY_ADMIN_TOKEN")):
             self._say(f"admin.token {why}", ("admin", "token"))
+        admin = validated(Admin, written)[0] if isinstance(written, MarkedMap) else None
+        if admin and not admin.loopback and not admin.token.get_secret_value():
+            words = f"admin.listen is {admin.listen}, beyond this machine, and admin.token is empty; set a token"
+            self._say(words, ("admin", "listen"))
         if top is None:
             return
-        if not top.admin.loopback and not top.admin.token.get_secret_value():
-            words = f"admin.listen is {top.admin.listen}, beyond this machine, and admin.token is empty; set a token"
-            self._say(words, ("admin", "listen"))
         listeners = {"listen": top.listen, "admin.listen": top.admin.listen, "metrics.listen": top.metrics.listen}
         seen: dict[str, str] = {}
         for key, address in listeners.items():
@@ -272,14 +269,14 @@ class _Run:
             return None, list(error.problems)
         allowed = [draft.site] if draft.site else sources
         found, problems = destination(draft.name, tree, Surroundings(allowed, self.lab, self.references))
-        return found, [_under(draft.at, problem) for problem in problems]
+        return found, [_under(draft, tree, problem) for problem in problems]
 
 
-def _under(at: str, problem: Problem) -> Problem:
+def _under(draft: _Draft, tree: MarkedMap, problem: Problem) -> Problem:
     """A problem of a destination that is written in gateway.yaml says of which one."""
-    if not at or problem.file is None:
+    if not draft.at or problem.file is None:
         return problem
-    return Problem(f"{at}: {problem.message}", problem.file, problem.line)
+    return Problem(f"{draft.at}: {problem.message}", problem.file, problem.line or tree.mark.line)
 
 
 def _known(value: Any) -> Any:
@@ -288,13 +285,6 @@ def _known(value: Any) -> Any:
         return value
     kept = {k: _known(v) for k, v in value.items() if not isinstance(v, Referred) or k == "token" or (v and not v.missing)}
     return MarkedMap(value.mark, kept, value.marks)
-
-
-def _suspects(node: Any, steps: tuple[str, ...]) -> list[tuple[str, ...]]:
-    if not isinstance(node, MarkedMap):
-        return []
-    own = [(*steps, key) for key in node if suspicious(key)]
-    return own + [found for key in node for found in _suspects(node[key], (*steps, key))]
 
 
 def _by_line(problems: list[Problem]) -> list[Problem]:

@@ -9,7 +9,7 @@ from gateway.config.destinations import written_secret
 from gateway.config.models import Source
 from gateway.config.references import References, Referred
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
-from gateway.config.validate import validated
+from gateway.config.validate import validated, without_echo
 from gateway.errors import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
@@ -29,15 +29,15 @@ def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at:
             tree[key] = references.replaced(tree[key], f"{prefix}server_keys")
         else:
             references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), at)
-    problems = references.take_problems()
-    problems += _server_keys(tree, name, prefix, lab)
+    said = references.take_problems()
+    problems = _server_keys(tree, name, prefix, lab)
     keys = tree.get("server_keys")
     known = MarkedMap(tree.mark, dict(tree), tree.marks)
     if isinstance(keys, MarkedList):
         kept = [i for i, key in enumerate(keys) if not (isinstance(key, Referred) and not key)]
         known["server_keys"] = MarkedList(keys.mark, [keys[i] for i in kept], [keys.marks[i] for i in kept])
     found, more = validated(Source, known, at=at)
-    problems += more
+    problems = [*said, *without_echo(problems + more, said)]
     return (None, problems) if problems else (found, [])
 
 

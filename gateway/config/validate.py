@@ -8,13 +8,13 @@ marked tree itself. No message repeats a value, unless it is a near match of a c
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.config.tree import Mark, MarkedList, MarkedMap
-from gateway.config.words import hint
+from gateway.config.words import hint, suspicious
 from gateway.errors import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -98,6 +98,32 @@ def value_at(tree: Any, steps: Sequence[Any]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return tree
+
+
+def traps(node: Any, steps: tuple[Any, ...] = (), *, values: bool = True) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Where YAML reads something else than was written, with the word: keys, and values if wanted. For undeclared types."""
+    if isinstance(node, MarkedMap):
+        for key, value in node.items():
+            if suspicious(key):
+                yield (*steps, key), key
+            yield from traps(value, (*steps, key), values=values)
+    elif isinstance(node, MarkedList):
+        for index, value in enumerate(node):
+            yield from traps(value, (*steps, index), values=values)
+    elif values and isinstance(node, str) and suspicious(node):
+        yield steps, node
+
+
+def trap_problems(node: Any, at: str, mark: Mark, *, values: bool = True) -> list[Problem]:
+    """The same as problems of what stands at the path `at`."""
+    found = [(steps, word, mark_at(node, steps) or mark) for steps, word in traps(node, values=values)]
+    return [Problem(f"{dotted(steps, at)} {suspicious(word)}", place.file, place.line) for steps, word, place in found]
+
+
+def without_echo(problems: list[Problem], said: list[Problem]) -> list[Problem]:
+    """Leaves out what only follows from a problem that was said already: same place, same key."""
+    heard = {(p.file, p.line, p.message.split(" ")[0]) for p in said}
+    return [p for p in problems if (p.file, p.line, p.message.split(" ")[0]) not in heard]
 
 
 def _bare(declared: Any) -> Any:
