@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 STEP_SECONDS = 5.0
 """A difference between the clocks above this is a step of the wall clock, not drift."""
@@ -85,5 +86,10 @@ def parse_instant(text: str) -> float:
 
 def iso(seconds: float) -> str:
     """Epoch seconds to the form all our events carry: `2026-11-24T10:00:00.000Z`."""
-    moment = datetime.fromtimestamp(round(seconds * 1000) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+    whole, ms = divmod(round(seconds * 1000), 1000)
+    return f"{_to_the_second(whole)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat(timespec="seconds")[:-6]

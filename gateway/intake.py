@@ -49,9 +49,7 @@ class DurableIntake:
     async def accept(self, hit: Hit, raws: Sequence[RawEvent | Refused]) -> list[Taken | Refused]:
         """Store what can be taken and say of each event what became of it. Raises QueueFull (nothing stored)."""
         now = self._clock.now()
-        results: list[NewEvent | Refused] = [
-            raw if isinstance(raw, Refused) else self._prepare(raw, hit, now) for raw in raws
-        ]
+        results: list[NewEvent | Refused] = [raw if isinstance(raw, Refused) else self._prepare(raw, hit, now) for raw in raws]
         fresh = [result for result in results if isinstance(result, NewEvent)]
         receipts = iter(await self._store.append(fresh) if fresh else ())
         return [result if isinstance(result, Refused) else Taken(result.id, next(receipts)) for result in results]

@@ -1,0 +1,129 @@
+"""What several verbs share: the `-c` option, loading, JSON output, and talking to a running gateway."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import click
+import orjson
+
+from gateway.config.load import load
+from gateway.config.models import Gateway
+from gateway.errors import GatewayError
+
+F = TypeVar("F", bound=Callable[..., Any])
+SEARCH = ("configs/gateway.yaml", "/etc/tagway/gateway.yaml")
+
+
+class NotRunning(GatewayError):
+    """No gateway answers on the admin address."""
+
+
+def config_option(command: F) -> F:
+    """`-c FILE`, with the places that are searched without it."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar="TAGWAY_CONFIG",
+        help=f"The configuration file. Without it: {', then '.join(SEARCH)}.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`: the answer for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def config_file(given: Path | None) -> Path:
+    """The configuration file to use. Raises GatewayError when none is there."""
+    for path in [given] if given else [Path(name) for name in SEARCH]:
+        if path.is_file():
+            return path
+    tried = str(given) if given else " and ".join(SEARCH)
+    raise GatewayError(f"no configuration file at {tried}; name one with -c, or let `tagway init` write one")
+
+
+def load_config(given: Path | None, *, secrets: bool = True) -> Gateway:
+    """Load, or raise ConfigErrors with every problem."""
+    return load(config_file(given), secrets=secrets)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+class AdminClient:
+    """Speaks to the admin listener of the gateway that a configuration describes."""
+
+    def __init__(self, config: Gateway) -> None:
+        self._address = config.admin.listen
+        self._token = config.admin.token.get_secret_value()
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """GET, parsed. Raises NotRunning, or GatewayError with the gateway's own words."""
+        words = urlencode({key: value for key, value in (query or {}).items() if value not in (None, "", ())})
+        return orjson.loads(b"".join(self._call("GET", f"{path}?{words}" if words else path, None)))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST JSON, parsed."""
+        return orjson.loads(b"".join(self._call("POST", path, body)))
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[Any]:
+        """POST JSON; one value per line as it arrives."""
+        rest = b""
+        for chunk in self._call("POST", path, body):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (orjson.loads(line) for line in lines if line)
+
+    def events(self, path: str) -> Iterator[Any]:
+        """GET a stream of server-sent events; the data of each."""
+        rest = b""
+        for chunk in self._call("GET", path, None):
+            *blocks, rest = (rest + chunk).split(b"\n\n")
+            for block in blocks:
+                data = b"".join(line[6:] for line in block.split(b"\n") if line.startswith(b"data: "))
+                if data:
+                    yield orjson.loads(data)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Iterator[bytes]:
+        host, _, port = self._address.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
+        connection = http.client.HTTPConnection(host, int(port), timeout=600)
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
+            response = connection.getresponse()
+        except OSError as error:
+            raise NotRunning(
+                f"no gateway answers on {self._address} ({error.strerror or error}); is `tagway serve` up?"
+            ) from None
+        with closing(connection):
+            if response.status >= 400:
+                raise GatewayError(_words(response.status, response.read()))
+            while chunk := response.read1(65536):
+                yield chunk
+
+
+def _words(status: int, body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["error"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"the gateway answered {status}"
+
+
+def progress_bar(total: int, label: str) -> Any:
+    """A progress bar on a terminal, nothing elsewhere."""
+    stderr = click.get_text_stream("stderr")
+    return click.progressbar(length=max(total, 1), label=label, file=stderr, hidden=not stderr.isatty())

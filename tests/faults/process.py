@@ -1,0 +1,118 @@
+"""A gateway in a process of its own, that can be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class GatewayProcess:
+    """`tagway serve` with a configuration written for it.
+
+    `destinations` maps a lane's name to its YAML text (without `sources`, the only source is `shop`).
+    """
+
+    def __init__(
+        self, folder: Path, destinations: dict[str, str], env: dict[str, str] | None = None, gateway: str = "", site: str = ""
+    ) -> None:
+        self.folder = folder
+        self.public, self.admin, self.metrics = free_port(), free_port(), free_port()
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.config = folder / "gateway.yaml"
+        (folder / "destinations").mkdir(parents=True, exist_ok=True)
+        self.config.write_text(
+            f"lab: true\nlisten: 127.0.0.1:{self.public}\nadmin:\n  listen: 127.0.0.1:{self.admin}\n"
+            f"metrics:\n  listen: 127.0.0.1:{self.metrics}\n{gateway}"
+            f"queue:\n  path: data\nsources:\n  shop:\n    write_keys: [wk_test]\n{site}"
+        )
+        for name, text in destinations.items():
+            (folder / "destinations" / f"{name}.yaml").write_text(text)
+        with self.config.open("a") as file:
+            file.write("destinations: destinations/\n")
+
+    @property
+    def url(self) -> str:
+        """Base of the public listener."""
+        return f"http://127.0.0.1:{self.public}"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, timeout: float = 20.0) -> None:
+        """Start and wait for /readyz."""
+        with (self.folder / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config), "--drain", "0"],
+                cwd=ROOT, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise AssertionError(f"the gateway ended with {self._process.returncode}:\n{self.log()}")
+            with contextlib.suppress(OSError):
+                if urllib.request.urlopen(f"{self.url}/readyz", timeout=2).status == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"the gateway was not ready after {timeout} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and reap it."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        if self._process:
+            self._process.wait()
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """SIGTERM; the exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self._process.wait(timeout)
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return (self.folder / "gateway.log").read_text(errors="replace")
+
+    def get(self, path: str, port: int | None = None) -> Any:
+        """JSON of the admin listener."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line against this gateway's configuration."""
+        command = [sys.executable, "-m", "gateway", *arguments, "-c", str(self.config)]
+        return subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+
+    async def until_idle(self, timeout: float = 120.0) -> None:
+        """Wait until no lane has anything queued."""
+        deadline = time.monotonic() + timeout
+        lanes: list[dict[str, Any]] = []
+        while time.monotonic() < deadline:
+            lanes = (await asyncio.to_thread(self.get, "/lanes"))["lanes"]
+            if all(lane["queued"] == 0 for lane in lanes):
+                return
+            await asyncio.sleep(0.25)
+        raise AssertionError(f"still queued after {timeout} s: {lanes}")

@@ -1,0 +1,103 @@
+"""Configurations and processes for the benchmarks: servers pinned to core 0, load and sink to core 1."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.faults.process import ROOT, free_port
+
+SERVER_CORE, LOAD_CORE = 0, 1
+_SETTINGS = {
+    "meta": "  pixel_id: '1234567890'\n  access_token: T\n",
+    "ga4": "  measurement_id: G-TEST12345\n  api_secret: S\n  validate_sample: 0\n",
+    "tiktok": "  pixel_id: C4A\n  access_token: T\n",
+}
+
+
+def write_config(folder: Path, sink: int, vendors: tuple[str, ...], public: int = 0, ack: str = "durable") -> Path:
+    """A gateway.yaml whose destinations are a sink on this machine."""
+    (folder / "destinations").mkdir(parents=True, exist_ok=True)
+    for vendor in vendors:
+        text = f"type: {vendor}\nendpoint: http://127.0.0.1:{sink}/{vendor}\nsettings:\n{_SETTINGS[vendor]}"
+        (folder / "destinations" / f"{vendor}.yaml").write_text(text)
+    path = folder / "gateway.yaml"
+    path.write_text(
+        f"lab: true\nlisten: 127.0.0.1:{public or free_port()}\nadmin:\n  listen: 127.0.0.1:{free_port()}\n"
+        f"metrics:\n  listen: 127.0.0.1:{free_port()}\nqueue:\n  path: data\n  ack: {ack}\n"
+        "sources:\n  shop:\n    write_keys: [wk_bench]\ndestinations: destinations/\n"
+    )
+    return path
+
+
+class Pinned:
+    """A process of ours on one core, with its CPU time and memory."""
+
+    def __init__(self, core: int, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            ["taskset", "-c", str(core), sys.executable, "-m", *arguments],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """taskset execs, so this is the server itself."""
+        return self._process.pid
+
+    def cpu(self) -> float:
+        """Seconds of user and system time, all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Resident memory in MB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def wait(self, url: str, timeout: float = 60) -> None:
+        """Until `url` answers anything at all."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                words = self._process.stderr.read().decode() if self._process.stderr else ""
+                raise SystemExit(f"a server of the benchmark ended: {words[-2000:]}")
+            try:
+                urllib.request.urlopen(url, timeout=2).close()
+                return
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise SystemExit(f"nothing answers on {url}")
+
+    def end(self) -> None:
+        """Stop it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+
+
+def load(url: str, requests: int, connections: int, batch: int) -> dict[str, Any]:
+    """Run the driver on the other core. Exits when not every answer was 2xx."""
+    command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "tests.load.driver", url]
+    options = ["--requests", str(requests), "--connections", str(connections), "--batch", str(batch)]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise SystemExit(f"the driver failed: {done.stderr[-2000:]}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    if any(not status.startswith("2") for status in report["answers"]):
+        raise SystemExit(f"answers other than 2xx: {report}")
+    return report
+
+
+def get_json(url: str) -> Any:
+    """GET, parsed."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)

@@ -1,0 +1,64 @@
+"""A plain HTTP sink that plays three vendors and counts what it was really sent: `python -m tests.load.sink PORT`.
+
+It parses every body, so that "delivered" in a benchmark is a count of events at the far end, not a ledger's word.
+`GET /count` answers {"meta": n, "tiktok": n, "ga4": n, "requests": n}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from typing import ClassVar
+
+import orjson
+import uvloop
+
+ANSWERS = {
+    "meta": b'{"events_received":1,"messages":[],"fbtrace_id":"A"}',
+    "tiktok": b'{"code":0,"message":"OK","request_id":"1","data":{}}',
+    "ga4": b"",
+}
+LISTS = {"meta": "data", "tiktok": "data", "ga4": "events"}
+
+
+class Sink(asyncio.Protocol):
+    """Reads requests with a Content-Length, counts their events, answers at once."""
+
+    counts: ClassVar[Counter[str]] = Counter()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self._buffer = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end]
+            lower = head.lower()
+            at = lower.find(b"content-length:")
+            length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._buffer) < end + 4 + length:
+                return
+            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+            self._answer(head.split(b" ", 2)[1].decode(), body)
+
+    def _answer(self, path: str, body: bytes) -> None:
+        vendor = path.split("/")[1].split("?")[0]
+        if vendor == "count":
+            reply = orjson.dumps(dict(self.counts))
+        else:
+            self.counts[vendor] += len(orjson.loads(body)[LISTS[vendor]])
+            self.counts["requests"] += 1
+            reply = ANSWERS[vendor]
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(reply)}\r\n\r\n"
+        self._transport.write(head.encode() + reply)  # type: ignore[attr-defined]
+
+
+async def main(port: int) -> None:
+    """Serve until killed."""
+    await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", port)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1])))
