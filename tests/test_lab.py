@@ -584,6 +584,11 @@ async def test_webhooks_that_are_not_what_they_say_are_refused(
     assert (await post_webhook(http, lab, body, kind=kind))[0] == 400
 
 
+async def test_the_bare_address_of_the_hook_is_verified_too(lab: Lab, http: aiohttp.ClientSession) -> None:
+    async with http.post(f"{lab.url()}/webhook", json=EVENT) as response:
+        assert response.status == 401
+
+
 async def test_a_repeated_idempotency_key_is_a_duplicate(lab: Lab, http: aiohttp.ClientSession) -> None:
     for key in ("k-1", "k-1", "k-2"):
         await post_webhook(http, lab, json.dumps(EVENT).encode(), Idempotency_Key=key)

@@ -12,8 +12,9 @@ import pytest
 
 from gateway.clock import FrozenClock
 from gateway.config.models import DestinationConfig, Gateway, Source
-from gateway.observe.metrics import MAX_SERIES, PrometheusMeter
+from gateway.observe.metrics import MAX_SERIES, ROUTES, PrometheusMeter
 from gateway.queue.base import Counter, LaneDepth, StoreStats
+from gateway.receive.routes import DIALECTS, Dialect
 
 NOW = 1_795_514_400.0
 
@@ -201,6 +202,11 @@ def test_100_000_distinct_names_change_neither_series_nor_scrape_time() -> None:
     after = len(lines(metrics))
     assert time.perf_counter() - started < 0.2
     assert after - before < 2 * MAX_SERIES
+
+
+@pytest.mark.parametrize("row", DIALECTS, ids=lambda row: str(row.path))
+def test_every_route_of_a_dialect_has_a_label_of_its_own(row: Dialect) -> None:
+    assert row.path in ROUTES
 
 
 def test_event_names_of_counters_are_no_series() -> None:

@@ -105,6 +105,7 @@ class Lab:
                 web.post("/switch/{vendor}", self._switch),
                 web.post("/clear", self._clear),
                 web.get("/stream", self._stream),
+                web.route("*", "/{vendor}", self._vendor),
                 web.route("*", "/{vendor}/{path:.*}", self._vendor),
             ]
         )
@@ -125,7 +126,7 @@ class Lab:
             return _json({"error": f"there is no vendor {name!r}; there are {', '.join(self._vendors)}"}, 404)
         call = Call(
             request.method,
-            f"/{request.match_info['path']}",
+            f"/{request.match_info.get('path', '')}",
             dict(request.query),
             {key.lower(): value for key, value in request.headers.items()},
             await request.read(),

@@ -1,4 +1,4 @@
-"""A receiver of signed webhooks: any method on `/hits` and below; `/unsigned` takes requests without a signature.
+"""A receiver of signed webhooks: any method, any path; below `/unsigned` it takes requests without a signature.
 
 It checks what a careful receiver checks: `X-Signature-256: t=<unix>,v1=<hex HMAC-SHA256 of "<t>.<raw body>">` (several `v1=`
 while keys are rotated) in constant time and not older than five minutes, `X-Event-Id` and `Idempotency-Key`, and a body that
@@ -32,10 +32,8 @@ class Webhook:
 
     def answer(self, call: Call) -> Answer:
         """See the module's text."""
-        signed = call.path == "/hits" or call.path.startswith("/hits/")
-        if not signed and not (call.path == "/unsigned" or call.path.startswith("/unsigned/")):
-            return json_answer({"error": "no such hook"}, 404)
-        if signed and (reason := self._signature_fault(call)):
+        unsigned = call.path == "/unsigned" or call.path.startswith("/unsigned/")
+        if not unsigned and (reason := self._signature_fault(call)):
             return _refuse(401, reason, ())
         events = _events(call)
         if events is None:

@@ -48,7 +48,7 @@ ROUTES = frozenset(
     """/v1/events /p.gif /v1/track /v1/page /v1/screen /v1/identify /v1/group /v1/alias /v1/batch /v1/import /v1/t /v1/p
     /v1/s /v1/i /v1/g /v1/a /v1/b /g/collect /mp/collect /hooks/{shop}/{source} /hooks/shopify/{source}
     /hooks/woocommerce/{source} /hooks/stripe/{source} /data /tr /i /com.snowplowanalytics.snowplow/tp2 /o/{token}.gif
-    /c/{token} /v1/consent /tag.js /healthz /readyz /robots.txt""".split()
+    /c/{token} /v1/consent /v1/projects/{key}/settings /v1/m /tag.js /healthz /readyz /robots.txt""".split()
 )
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 DELIVERY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
