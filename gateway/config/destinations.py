@@ -38,7 +38,8 @@ class Surroundings:
 
 def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[DestinationConfig | None, list[Problem]]:
     """The destination, or None with every problem. `tree` has its `extends` followed."""
-    known = MarkedMap(tree.mark, {k: v for k, v in tree.items() if k not in UNWRITTEN}, tree.marks)
+    raw = MarkedMap(tree.mark, {k: v for k, v in tree.items() if k not in UNWRITTEN}, tree.marks)
+    known = MarkedMap(tree.mark, dict(raw), tree.marks)
     said = [*_unwritten(tree), *_references(known, around.references)]
     problems: list[Problem] = []
     manifest, found = _manifest(tree)
@@ -50,7 +51,7 @@ def destination(name: str, tree: MarkedMap, around: Surroundings) -> tuple[Desti
         problems += found
     sources, found = _sources(tree, around.sources)
     problems += found
-    given = {"name": name, "file": tree.mark.file, "tree": known, "sources": sources, "settings": settings}
+    given = {"name": name, "file": tree.mark.file, "tree": raw, "sources": sources, "settings": settings}
     config, found = validated(DestinationConfig, _without_missing(known), given=given)
     problems += _with_settings_hint(found, manifest)
     if config is not None and manifest is not None:

@@ -32,6 +32,9 @@ class Referred(Scalar):
     missing: bool
     literal: bool
 
+    def __repr__(self) -> str:
+        return "'${…}'"
+
     @classmethod
     def of(cls, scalar: Scalar, text: str, *, missing: bool = False, literal: bool = False) -> Referred:
         """`literal`: the text is the default that is written in the file."""
