@@ -162,6 +162,12 @@ def test_a_lane_is_in_one_state_at_a_time() -> None:
     assert on == ['tagway_lane_state{destination="meta",state="paused"}']
 
 
+def test_what_mappings_report_while_they_compile_keeps_its_destination() -> None:
+    meter = PrometheusMeter(FrozenClock(NOW))
+    meter.mapping_null("meta", "user_data.em")
+    assert lines(meter)['tagway_mapping_nulls_total{destination="meta",field="user_data.em"}'] == 1
+
+
 def test_a_reload_replaces_hash_and_sunsets() -> None:
     metrics = metrics_over()
     metrics.attach(FakeStore({}), config("ga4", digest="def456"), prepared(ga4=None))  # type: ignore[arg-type]

@@ -102,15 +102,16 @@ class _Family:
 class PrometheusMeter(Meter):
     """The stages' meter on a registry of its own. Not for use from several threads at once.
 
-    Before `attach` every configured name counts as `other`.
+    Names are checked from the first `attach` on; what is counted before (while mappings compile) comes from the
+    configuration alone.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.registry = registry = CollectorRegistry()
         self._clock = clock or Clock.from_environment()
         self._stored: StoreCollector | None = None
-        self._sources: frozenset[str] = frozenset()
-        self._destinations: frozenset[str] = frozenset()
+        self._sources: frozenset[str] | None = None
+        self._destinations: frozenset[str] | None = None
 
         def counter(name: str, text: str, *labels: str) -> _Family:
             return _Family(Counter(name, text, labels, registry=registry), len(labels))
@@ -189,10 +190,10 @@ class PrometheusMeter(Meter):
         return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
     def _destination(self, name: str) -> str:
-        return name if name in self._destinations else OTHER
+        return name if self._destinations is None or name in self._destinations else OTHER
 
     def _source(self, name: str) -> str:
-        return name if name in self._sources else OTHER
+        return name if self._sources is None or name in self._sources else OTHER
 
     def _route(self, route: str) -> str:
         return route if route in ROUTES else OTHER
