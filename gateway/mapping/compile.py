@@ -13,30 +13,15 @@ from typing import Any
 from gateway.config.tree import Scalar
 from gateway.config.words import suspicious
 from gateway.mapping import functions_identity, functions_more, functions_text, functions_value  # noqa: F401 (they register themselves)
-from gateway.mapping.expressions import (
-    Alt,
-    Call,
-    Compare,
-    Const,
-    ExpressionError,
-    Junction,
-    ListOf,
-    Node,
-    Not,
-    Path,
-    Pipe,
-    Template,
-    Word,
-    parse_condition,
-    parse_expression,
-    parse_template,
-)
-from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is_empty, max_args
+from gateway.mapping.expressions import ExpressionError, parse_condition, parse_expression, parse_template
+from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is_empty, max_args, nothing
 from gateway.mapping.functions_value import holds, ordered, same, within
+from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
 from gateway.mapping.paths import compile_path
-from gateway.mapping.scope import Code, Context, Run, Scope, constant
+from gateway.mapping.scope import Code, Context, Lookup, Run, Scope, Step, constant
 
 NULL = constant(None)
+_FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "pluck", "split", "join", "empty", "exists", "eq"))
 _EXPRESSION = re.compile(r"[(\[]*\$(?!\{)")
 """How an expression begins: with `$`, also inside its first parentheses or brackets."""
 
@@ -132,9 +117,13 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
         return live[0] if live else NULL
     if len(live) == 1:
         return live[0]
+    flat = all(option.flat or (option.constant and not isinstance(option.value, (dict, list))) for option in live)
+    lookups = [option.path for option in live if option.path and not option.steps]
+    if len(lookups) == len(live):
+        return Code(_first_path(tuple(path for path in lookups if path)), flat=flat)
     runs = tuple(option.run for option in live)
     if len(runs) == 2:
-        return Code(_either(*runs))
+        return Code(_either(*runs), flat=flat)
 
     def run(scope: Scope) -> Any:
         for option in runs:
@@ -143,7 +132,23 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
                 return value
         return None
 
-    return Code(run)
+    return Code(run, flat=flat)
+
+
+def _first_path(lookups: tuple[Lookup, ...]) -> Run:
+    """The commonest alternatives: paths alone."""
+
+    def run(scope: Scope) -> Any:
+        data = scope.data
+        for slot, root, key in lookups:
+            section = data.get(root) if slot < 0 else scope.locals[slot]
+            if type(section) is dict:
+                value = section.get(key)
+                if value or not (value is None or is_empty(value)):
+                    return value
+        return None
+
+    return run
 
 
 def _either(left: Run, right: Run) -> Run:
@@ -174,14 +179,43 @@ def _apply(code: Code, call: Call, leaf: Any, context: Context) -> Code:
     if not all(arg.constant for arg in args):
         return Code(_late(code.run, known, [arg.run for arg in args], context))
     try:
-        step = stepped(known, known.build(*(arg.value for arg in args)), counter(known, context))
+        work = known.build(*(arg.value for arg in args))
+        if work is nothing:
+            return NULL
+        step = stepped(known, work, counter(known, context))
     except FAILURES as error:
         context.problem(f"{call.text}: {error}", leaf)
         return NULL
     if code.constant:
         return constant(step(code.value))
-    inner = code.run
-    return Code(lambda scope: step(inner(scope)))
+    flat = known.each or known.group in ("money", "time") or known.name in _FLAT
+    if known.sees_null:
+        inner = code.run
+        return Code(lambda scope: step(inner(scope)), flat=flat)
+    base, steps = code.base or code.run, (*code.steps, step)
+    return Code(_chain(base, steps), path=code.path, base=base, steps=steps, flat=flat)
+
+
+def _chain(base: Run, steps: tuple[Step, ...]) -> Run:
+    """A beginning and what is done to it, stopping at null."""
+    if len(steps) == 1:
+        only = steps[0]
+
+        def run_one(scope: Scope) -> Any:
+            value = base(scope)
+            return None if value is None else only(value)
+
+        return run_one
+
+    def run(scope: Scope) -> Any:
+        value = base(scope)
+        for step in steps:
+            if value is None:
+                return None
+            value = step(value)
+        return value
+
+    return run
 
 
 def _arity(known: Function, call: Call, leaf: Any, context: Context) -> bool:
@@ -215,7 +249,7 @@ def counter(known: Function, context: Context) -> Count | None:
     return (lambda: meter.mapping_null(destination, field)) if known.counts else None
 
 
-def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Callable[[Any], Any]:
+def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Step:
     """A function with its kind's rules around it (see functions.py); never raises."""
     return _each(work, count) if known.each else _whole(work, count, known.sees_null)
 

@@ -19,7 +19,7 @@ from gateway.mapping.merge import empty_map, expand, merge, merge_tree, put
 from gateway.mapping.plan import Compiled, CompiledPlan, Rules, Validation
 from gateway.mapping.replies import compile_replies
 from gateway.mapping.rules import Rule, Surroundings, compile_require, compile_rule
-from gateway.mapping.scope import CONDITIONS, LOOP, REPLY, SETTINGS, Context, Run, check_keys, key_mark
+from gateway.mapping.scope import CHECKS, CONDITIONS, LOOP, REPLY, SETTINGS, Context, Run, check_keys, key_mark
 from gateway.mapping.structure import compile_shape
 from gateway.meter import Meter
 
@@ -103,6 +103,7 @@ def _compile(manifest: Manifest, config: DestinationConfig, tree: MarkedMap, con
         auth=tuple(compile_auth(tree.get("auth"), context)),
         reader=compile_replies(tree.get("response"), context),
         validation=_validation(config, tree, wrap, context),
+        check=compile_require(tree.get("check"), context.narrowed(shown="", roots=CHECKS), "check"),
         max_event_bytes=_max_event_bytes(tree),
         limits=config.consent.on_opt_out == "limit",
     )

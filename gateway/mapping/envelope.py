@@ -17,8 +17,8 @@ import orjson
 from gateway.config.tree import MarkedMap, Scalar
 from gateway.destination import Envelope
 from gateway.mapping.compile import compile_node, compile_scalar, parse_scalar
-from gateway.mapping.expressions import Path, Template
 from gateway.mapping.functions import as_text, is_empty
+from gateway.mapping.nodes import Path, Template
 from gateway.mapping.scope import ENVELOPE, WRAP, Code, Context, Run, Scope, check_keys, constant
 from gateway.mapping.structure import compile_shape
 
@@ -187,11 +187,16 @@ class Enveloper:
         self.kind = kind
         self._method, self._address, self._query, self._headers, self._wrap = method, address, query, headers, wrap
         fixed = address.constant and all(c.constant for c in (method, query, headers, wrap or method))
-        self._fixed = self._render(Scope({})) if fixed and address.prefix else None
+        blank = Scope({})
+        self._fixed = self._render(blank) if fixed and address.prefix else None
+        self._fixed_wrap = blank.wrap
 
     def render(self, scope: Scope) -> Envelope:
-        """The envelope of one event. Raises Unfit."""
-        return self._fixed or self._render(scope)
+        """The envelope of one event; its wrap is left in the scope, for `check`. Raises Unfit."""
+        if self._fixed:
+            scope.wrap = self._fixed_wrap
+            return self._fixed
+        return self._render(scope)
 
     def _render(self, scope: Scope) -> Envelope:
         method = str(self._method.run(scope) or "POST").upper()
@@ -222,7 +227,8 @@ class Enveloper:
     def _render_wrap(self, scope: Scope) -> tuple[bytes, bytes] | None:
         if self._wrap is None:
             return None
-        head, marker, tail = orjson.dumps(self._wrap.run(scope)).partition(b"\0")
+        scope.wrap = self._wrap.run(scope)
+        head, marker, tail = orjson.dumps(scope.wrap).partition(b"\0")
         if not marker:
             raise Unfit("the envelope has no place for the events")
         return head, tail

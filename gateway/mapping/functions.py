@@ -44,6 +44,10 @@ class Function:
     takes_now: bool = False
 
 
+def nothing(value: Any) -> None:
+    """The work of a function whose arguments leave it nothing to do: compile.py makes it null at load."""
+
+
 FUNCTIONS: dict[str, Function] = {}
 """Every function by name, in the order of the documentation."""
 
@@ -120,13 +124,15 @@ def to_json(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def to_number(value: Any) -> int | float | None:
-    """A finite number as it is, a decimal text as its number (surrounding space is ignored); anything else null."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else None
-    if isinstance(value, float):
+LARGEST = 2**63
+
+
+def to_number(value: Any) -> Any:
+    """A finite number (int or float) as it is, a decimal text (with outer space) as its number; anything else null."""
+    kind = type(value)
+    if kind is int:
+        return value if -LARGEST <= value < LARGEST else None
+    if kind is float:
         return value if value - value == 0 else None
     if not isinstance(value, str) or len(value) > 64:
         return None

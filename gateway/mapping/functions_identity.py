@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import wraps
 
 from gateway.mapping.functions import function
-from gateway.mapping.functions_text import is_hash
+from gateway.mapping.functions_text import HASH_LENGTHS, is_hash
 from gateway.mapping.places import COUNTRIES, STATES
 
-NOTHING = frozenset({"null", "undefined", "none", "nil", "nan", "n/a", "(not set)", "(null)", "unknown", "[object object]"})
+NOTHING = frozenset({"", "null", "undefined", "none", "nil", "nan", "n/a", "(not set)", "(null)", "unknown", "[object object]"})
 """What sites send where they know nothing; never an identity."""
 EMPTY_HASHES = frozenset(
     {
@@ -29,11 +29,12 @@ EMPTY_HASHES = frozenset(
 """MD5, SHA-1 and SHA-256 of the empty text."""
 _EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[^@\s,;<>().]{2,}")
 _GMAIL = ("gmail.com", "googlemail.com")
-_SPACE = re.compile(r"\s+")
 _EXTENSION = re.compile(r"\s*(?:ext\.?|x|#|;)\s*\d", re.IGNORECASE)
-_NOT_DIGIT = re.compile(r"[^0-9]")
+_DIGITS = {code: None for code in range(128) if not chr(code).isdigit()}
+_ALNUM = {code: None for code in range(128) if not chr(code).isalnum()}
+_SPACED = {code: None for code in _ALNUM if not chr(code).isspace()}
 _NOT_CITY = re.compile(r"[^a-z0-9]")
-_DATES = ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y")
+_DATES = ("%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y")
 _GENDERS = {
     **dict.fromkeys(("f", "female", "woman", "girl", "w", "weiblich", "femme", "mujer"), "f"),
     **dict.fromkeys(("m", "male", "man", "boy", "männlich", "homme", "hombre"), "m"),
@@ -41,16 +42,15 @@ _GENDERS = {
 
 
 def identity(name: str | None = None) -> Callable[[Callable[[str], str | None]], Callable[[str], str | None]]:
-    """Register a cleaning function behind the rules that all identities share."""
+    """Register a cleaning function (given lower-case text without outer space) behind the rules that all identities share."""
 
     def wrap(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
         @wraps(clean)
         def work(text: str) -> str | None:
-            value = text.strip()
-            if len(value) in (32, 40, 64) and is_hash(value):
-                digest = value.lower()
-                return None if digest in EMPTY_HASHES else digest
-            if not value or value.lower() in NOTHING:
+            value = text.strip().lower()
+            if len(value) in HASH_LENGTHS and is_hash(value):
+                return None if value in EMPTY_HASHES else value
+            if value in NOTHING:
                 return None
             return clean(value) or None
 
@@ -61,7 +61,7 @@ def identity(name: str | None = None) -> Callable[[Callable[[str], str | None]],
 
 
 def _email(text: str) -> tuple[str, str] | None:
-    value = _SPACE.sub("", text).lower()
+    value = "".join(text.split())
     if len(value) > 320 or not _EMAIL.fullmatch(value) or ".." in value:
         return None
     user, _, domain = value.rpartition("@")
@@ -100,7 +100,7 @@ def _digits(text: str) -> str:
     """ASCII digits of a phone number, digits of other scripts translated."""
     if not text.isascii():
         text = "".join(char if char.isascii() else str(unicodedata.digit(char, "")) for char in text)
-    return _NOT_DIGIT.sub("", text)
+    return text.translate(_DIGITS)
 
 
 @identity()
@@ -119,6 +119,8 @@ def phone(text: str) -> str | None:
 
 def _letters(text: str, *, spaces: bool = False) -> str:
     """Without punctuation, symbols and control characters, in any script; letters, marks and digits stay."""
+    if text.isascii():
+        return text if text.isalnum() else text.translate(_SPACED if spaces else _ALNUM)
     kept = (char for char in text if unicodedata.category(char)[0] in "LMN" or (spaces and char.isspace()))
     return "".join(kept)
 
@@ -126,87 +128,87 @@ def _letters(text: str, *, spaces: bool = False) -> str:
 @identity()
 def name(text: str) -> str | None:
     """A first or last name: lower case, no white space, no punctuation; letters of every script stay. (Meta)"""
-    lowered = text.lower()
-    if lowered.isascii():
-        return lowered if lowered.isalnum() else "".join(char for char in lowered if char.isalnum())
-    return _letters(lowered)
+    return _letters(text)
 
 
 @identity()
 def name_spaced(text: str) -> str | None:
     """A name or street: lower case, no punctuation, inner spaces kept as one. (Google)"""
-    return " ".join(_letters(text.lower(), spaces=True).split())
+    return " ".join(_letters(text, spaces=True).split())
 
 
 @identity()
 def name_letters(text: str) -> str | None:
     """A name: lower case, no digits and symbols, inner spaces kept as one. (GA4 names, cities and regions)"""
-    kept = (char for char in text.lower() if unicodedata.category(char)[0] in "LM" or char.isspace())
+    kept = (char for char in text if unicodedata.category(char)[0] in "LM" or char.isspace())
     return " ".join("".join(kept).split())
 
 
 @identity()
 def name_compact(text: str) -> str | None:
     """A name: lower case, no white space; punctuation stays. (TikTok, Snap)"""
-    return _SPACE.sub("", text).lower()
+    return "".join(text.split())
 
 
 @identity()
 def city(text: str) -> str | None:
     """A city: lower case, only a-z and 0-9. (Meta)"""
-    return _NOT_CITY.sub("", text.lower())
+    return text if text.isascii() and text.isalnum() else _NOT_CITY.sub("", text)
 
 
 @identity()
 def plain_place(text: str) -> str | None:
     """A city, state or country sent unhashed: lower case, letters of every script and digits only. (TikTok)"""
-    return _letters(text.lower())
+    return _letters(text)
 
 
 @identity()
 def state(text: str) -> str | None:
     """A state: lower case, no punctuation and spaces; names of US states and Canadian provinces become their codes. (Meta)"""
-    kept = _letters(text.lower())
-    kept = kept.removeprefix("us") if len(kept) == 4 and text.lower().startswith(("us-", "us_")) else kept
+    kept = _letters(text)
+    kept = kept.removeprefix("us") if len(kept) == 4 and text.startswith(("us-", "us_")) else kept
     return STATES.get(kept, kept)
 
 
 @identity(name="zip")
 def zip_(text: str) -> str | None:
     """A postcode: lower case, no spaces, only the part before `-`; at least 2 characters. (Meta)"""
-    kept = _SPACE.sub("", text).lower().partition("-")[0]
+    kept = "".join(text.split()).partition("-")[0]
     return kept if len(kept) >= 2 else None
 
 
 @identity()
 def zip_compact(text: str) -> str | None:
     """A postcode: lower case, spaces and dashes out. (TikTok)"""
-    return _SPACE.sub("", text).lower().replace("-", "")
+    return "".join(text.split()).replace("-", "")
 
 
 @identity()
 def country(text: str) -> str | None:
     """A country as its ISO 3166-1 alpha-2 code in lower case; common English names and alpha-3 codes are translated."""
-    kept = _letters(text.lower())
+    kept = _letters(text)
     return kept if len(kept) == 2 else COUNTRIES.get(kept)
 
 
 @identity()
 def gender(text: str) -> str | None:
     """`f` or `m`; anything else is left out."""
-    return _GENDERS.get(text.lower())
+    return _GENDERS.get(text)
 
 
 @identity()
 def dob(text: str) -> str | None:
-    """A date of birth as YYYYMMDD; a date that is none, or before 1900 or to come, is left out."""
+    """A date of birth as YYYYMMDD; a text that is no date, or one outside 1900 to 2099, is left out."""
     day = _day(text)
-    today = datetime.now(UTC).date()
-    return f"{day:%Y%m%d}" if day and day.year >= 1900 and day <= today else None
+    return f"{day.year}{day.month:02}{day.day:02}" if day and 1900 <= day.year < 2100 else None
 
 
 def _day(text: str) -> date | None:
-    head = text[:10] if len(text) > 10 and text[10] in "T " else text
+    head = text[:10] if len(text) > 10 and text[10] in "t " else text
+    try:
+        return date.fromisoformat(head)  # YYYY-MM-DD and YYYYMMDD, twenty times faster than strptime
+    except ValueError:
+        pass
     for form in _DATES:
         try:
             return datetime.strptime(head, form).date()

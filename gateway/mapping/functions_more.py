@@ -86,6 +86,12 @@ def scalars(value: Any) -> Any:
     return [inner for inner in value if isinstance(inner, (str, int, float))]
 
 
+@function("map", counts=False)
+def values(value: Any) -> list[Any]:
+    """The values of a map as a list."""
+    return list(value.values())
+
+
 @function("map", "wrap:value", fewest=1, most=1)
 def wrap(key: Any) -> Work:
     """Each value of a map in a map of its own, under this key."""

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from gateway.mapping.functions import Work, as_text, function, is_empty, scalar_text, to_json, to_number
+from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_json, to_number
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
-HASH_LENGTHS = (32, 40, 64)
+HASH_LENGTHS = frozenset((32, 40, 64))
 
 
 def is_hash(text: str) -> bool:
@@ -218,7 +218,9 @@ def sum_(key: Any = None, times: Any = None) -> Work:
 @function("list", 'pluck:"id"', fewest=1, most=1)
 def pluck(key: Any) -> Work:
     """One key of every map in a list; maps without it are left out."""
-    name = scalar_text(key) or ""
+    name = scalar_text(key)
+    if not name:
+        return nothing
 
     def work(value: Any) -> list[Any]:
         maps = value if isinstance(value, list) else [value]

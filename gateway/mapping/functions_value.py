@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import Work, as_text, function, is_empty, scalar_text, to_number
+from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -31,9 +31,9 @@ def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     @wraps(cast)
     def work(value: Any) -> Any:
-        if type(value) is list:
-            return [made for one in value if (made := work(one)) is not None]
-        return cast(value)
+        if type(value) is not list:
+            return cast(value)
+        return [made for one in value if (made := work(one)) is not None]
 
     return work
 
@@ -47,7 +47,7 @@ def str_(value: Any) -> str | None:
 
 @function("cast")
 @_listwise
-def num(value: Any) -> int | float | None:
+def num(value: Any) -> Any:
     """As a finite number; a decimal text is read; a list element by element."""
     return to_number(value)
 
@@ -200,6 +200,8 @@ def map_(table: Any) -> Work:
     """Look a value up in a table of the manifest or in a setting that holds a map; `_` is the default, else null."""
     entries: Mapping[str, Any] = table if isinstance(table, Mapping) else {}
     default = entries.get("_")
+    if not entries:
+        return nothing
 
     def one(value: Any) -> Any:
         return entries.get(value if type(value) is str else scalar_text(value) or "", default)
@@ -220,8 +222,10 @@ def _keys(given: tuple[Any, ...]) -> list[str]:
 @function("map", "pick:a,b", fewest=1, most=None, counts=False)
 def pick(*given: Any) -> Work:
     """Only these keys of a map (or of each map in a list); one list of keys may be given instead."""
-    keys = frozenset(_keys(given))
-    return _maps(lambda one: {key: value for key, value in one.items() if key in keys})
+    keys = tuple(dict.fromkeys(_keys(given)))
+    if not keys:
+        return nothing
+    return _maps(lambda one: {key: one[key] for key in keys if key in one})
 
 
 @function("map", "omit:a,b", fewest=1, most=None, counts=False)

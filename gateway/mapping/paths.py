@@ -9,12 +9,16 @@ import orjson
 
 from gateway.clock import iso
 from gateway.config.words import hint
-from gateway.mapping.expressions import Path
+from gateway.mapping.nodes import Path
 from gateway.mapping.scope import KNOWN, SECTIONS, Code, Context, Run, Scope, constant
 
 NULL = constant(None)
 BATCH = orjson.Fragment(b"\x00")
 """The list of events while an envelope is rendered: a byte that JSON text never holds, so the envelope splits there."""
+
+
+TYPED = frozenset(("user", "page", "device", "geo", "campaign", "session"))
+"""Sections whose values the event's schema keeps to texts, numbers and lists of texts (all but `user.traits`)."""
 
 
 def walk(value: Any, steps: Sequence[str | int]) -> Any:
@@ -44,7 +48,7 @@ def compile_path(node: Path, leaf: Any, context: Context) -> Code:
             context.problem("$batch stands alone: it is the list of events", leaf)
         return constant(BATCH)
     if root in SECTIONS:
-        return Code(_section(root, node.steps))
+        return _section(root, node.steps)
     return Code(_other(root, node.steps))
 
 
@@ -56,6 +60,8 @@ def _misplaced(node: Path, leaf: Any, context: Context) -> None:
         context.problem(f"${root} is known only inside a loop ($for, each)", leaf)
     elif root == "batch":
         context.problem("$batch is known only in batch.wrap", leaf)
+    elif root in ("body", "wrap"):
+        context.problem(f"${root} is known only in `check`", leaf)
     elif root in ("res", "f"):
         context.problem(f"${root} is known only in response rules" + (" under partial" if root == "f" else ""), leaf)
     else:
@@ -80,7 +86,7 @@ def _local(node: Path, leaf: Any, context: Context) -> Code:
             value = scope.locals[slot]
             return value.get(key) if type(value) is dict else None
 
-        return Code(run)
+        return Code(run, path=(slot, "", key))
     return Code(lambda scope: walk(scope.locals[slot], steps))
 
 
@@ -95,9 +101,9 @@ def _setting(node: Path, leaf: Any, context: Context) -> Code:
     return constant(walk(context.settings.get(name), node.steps[1:]))
 
 
-def _section(root: str, steps: tuple[str | int, ...]) -> Run:
+def _section(root: str, steps: tuple[str | int, ...]) -> Code:
     if not steps:
-        return lambda scope: scope.data.get(root)
+        return Code(lambda scope: scope.data.get(root))
     if len(steps) == 1 and isinstance(steps[0], str):
         key = steps[0]
 
@@ -105,8 +111,8 @@ def _section(root: str, steps: tuple[str | int, ...]) -> Run:
             section = scope.data.get(root)
             return section.get(key) if type(section) is dict else None
 
-        return run
-    return lambda scope: walk(scope.data.get(root), steps)
+        return Code(run, path=(-1, root, key), flat=root in TYPED and key != "traits")
+    return Code(lambda scope: walk(scope.data.get(root), steps))
 
 
 def _other(root: str, steps: tuple[str | int, ...]) -> Run:
@@ -121,4 +127,8 @@ def _other(root: str, steps: tuple[str | int, ...]) -> Run:
         return lambda scope: walk(iso(scope.now), steps)
     if root == "res":
         return lambda scope: walk(scope.reply, steps)
+    if root == "body":
+        return lambda scope: walk(scope.body, steps)
+    if root == "wrap":
+        return lambda scope: walk(scope.wrap, steps)
     return lambda scope: walk(scope.failure, steps)

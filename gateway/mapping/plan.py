@@ -21,7 +21,7 @@ from gateway.mapping.auth import Draft, Step
 from gateway.mapping.envelope import Enveloper, Unfit
 from gateway.mapping.functions import as_text, is_empty
 from gateway.mapping.replies import Reader
-from gateway.mapping.rules import Rule
+from gateway.mapping.rules import Require, Rule
 from gateway.mapping.scope import Context, Run, Scope
 from gateway.mapping.structure import elements
 from gateway.outcomes import Ending, Outcome
@@ -50,6 +50,7 @@ class Compiled:
     auth: tuple[Step, ...]
     reader: Reader
     validation: Validation | None
+    check: Require | None
     max_event_bytes: int | None
     limits: bool
 
@@ -148,6 +149,9 @@ class CompiledPlan:
                     why = why or lacking
                     continue
                 part = self._part(rule, event, scope, len(parts), limited)
+                if made.check is not None and (lacking := made.check.lacking(scope)):
+                    why = why or lacking
+                    continue
                 if made.max_event_bytes is not None and len(part.body) > made.max_event_bytes:
                     detail = f"{len(part.body)} bytes, the vendor takes {made.max_event_bytes}"
                     return Ending(Outcome.REJECTED, "too_large", detail)
@@ -160,7 +164,7 @@ class CompiledPlan:
 
     def _part(self, rule: Rule, event: Event, scope: Scope, index: int, limited: bool) -> Part:
         body = rule.limited if limited and rule.limited is not None else rule.body
-        payload = body(scope)
+        scope.body = payload = body(scope)
         name = as_text(scope.name) or ""
         scope.name = name
         envelope = rule.envelope.render(scope)

@@ -63,11 +63,11 @@ class Surroundings:
     require: Require | None
 
 
-def compile_require(tree: Any, context: Context) -> Require | None:
-    """A `require`: a map of `all` and `any`, or a list (all of it). Notes problems."""
+def compile_require(tree: Any, context: Context, key: str = "require") -> Require | None:
+    """A `require` or `check`: a map of `all` and `any`, or a list (all of it). Notes problems."""
     if tree is None:
         return None
-    inner = context.at("require")
+    inner = context.at(key)
     if isinstance(tree, list):
         return Require(tuple(_conditions(tree, inner)), ())
     if not check_keys(inner, tree, REQUIRE_KEYS):

@@ -26,7 +26,8 @@ LOOP = CONDITIONS - {"now"}
 REPLY = frozenset(("res", "setting"))
 FAILURE = REPLY | {"f"}
 SETTINGS = frozenset(("setting",))
-KNOWN = VALUES | {"item", "index", "res", "f", "batch"}
+CHECKS = VALUES | {"body", "wrap"}
+KNOWN = VALUES | {"item", "index", "res", "f", "batch", "body", "wrap"}
 MAX_LOOPS = 8
 
 
@@ -41,9 +42,9 @@ ABSENT = Absent()
 
 
 class Scope:
-    """One event (or reply) with the vendor's event name, the time, and the loops' current items."""
+    """One event (or reply) with the vendor's event name, the time, the loops' current items, and for `check` what was made."""
 
-    __slots__ = ("data", "failure", "locals", "name", "now", "reply")
+    __slots__ = ("body", "data", "failure", "locals", "name", "now", "reply", "wrap")
 
     def __init__(self, data: Mapping[str, Any], now: float = 0.0, name: Any = None) -> None:
         self.data = data
@@ -52,19 +53,34 @@ class Scope:
         self.locals: list[Any] = [None] * (2 * MAX_LOOPS)
         self.reply: Any = None
         self.failure: Any = None
+        self.body: Any = None
+        self.wrap: Any = None
 
 
 Run = Callable[[Scope], Any]
+Step = Callable[[Any], Any]
+Lookup = tuple[int, str, str]
+"""Where a value stands: the slot of a loop's item, or -1 and a section of the event; and the key in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Something compiled. `constant` tells that `value` is what every run gives; `keeps`: stays although empty."""
+    """Something compiled. `constant` tells that `value` is what every run gives; `keeps`: stays although empty.
+
+    The rest lets a map evaluate its commonest fields without a call each: where `path` is set, `run` is that look-up and
+    then `steps`, which stop at null. `base` and `steps` say the same of any other beginning. `flat`: gives no map or list
+    that could hold empties. `listed`: the result stands in a list of its own.
+    """
 
     run: Run
     constant: bool = False
     value: Any = None
     keeps: bool = False
+    path: Lookup | None = None
+    base: Run | None = None
+    steps: tuple[Step, ...] = ()
+    flat: bool = False
+    listed: bool = False
 
 
 def constant(value: Any, *, keeps: bool = False) -> Code:

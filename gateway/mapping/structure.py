@@ -51,7 +51,7 @@ def _leaf(leaf: Scalar, context: Context) -> Code:
     code = compile_scalar(leaf, context)
     if code.constant:
         return constant(prune(code.value))
-    if "$" not in leaf[:2]:
+    if code.flat or "${" in leaf[:2]:
         return code
     run = code.run
 
@@ -59,18 +59,19 @@ def _leaf(leaf: Scalar, context: Context) -> Code:
         value = run(scope)
         return prune(value) if type(value) is dict or type(value) is list else value
 
-    return Code(pruned)
+    return Code(pruned, path=code.path, base=code.base, steps=code.steps)
 
 
 def _list(tree: list[Any], context: Context) -> Code:
-    entries = []
-    for index, entry in enumerate(tree):
-        code = compile_shape(entry, context.under(str(index)))
-        # an expression's (or loop's) list is flattened into this one; a list written here stays a list
-        entries.append((code.run, not isinstance(entry, list), code.keeps, code.constant))
-    runs = tuple(entry[:3] for entry in entries)
-    run = _single(runs[0][0], runs[0][1]) if len(runs) == 1 and not runs[0][2] else _several(runs)
-    return constant(run(Scope({}))) if all(entry[3] for entry in entries) else Code(run)
+    codes = [compile_shape(entry, context.under(str(index))) for index, entry in enumerate(tree)]
+    # an expression's (or loop's) list is flattened into this one; a list written here stays a list
+    runs = tuple((code.run, not isinstance(entry, list), code.keeps) for code, entry in zip(codes, tree, strict=True))
+    if len(codes) == 1 and not codes[0].constant and not codes[0].keeps:
+        one, flattens = codes[0], runs[0][1]
+        path = one.path if flattens and not one.listed else None
+        return Code(_single(one.run, flattens), path=path, steps=one.steps, flat=one.flat, listed=path is not None)
+    run = _several(runs)
+    return constant(run(Scope({}))) if all(code.constant for code in codes) else Code(run)
 
 
 def _single(entry: Run, flattens: bool) -> Run:
@@ -151,8 +152,8 @@ def _fields(fields: dict[str, Any], tree: dict[str, Any], context: Context) -> C
         if wrong := suspicious(key):
             inner.narrowed(shown="").problem(f"{inner.shown} {wrong}", key_mark(tree, key))
         codes.append((str(key), compile_shape(value, inner)))
-    live = tuple((key, code.run, code.keeps) for key, code in codes if not _vanishes(code))
-    run = _kept_fields(live) if any(keeps for _, _, keeps in live) else _plain_fields([(key, run) for key, run, _ in live])
+    live = [(key, code) for key, code in codes if not _vanishes(code)]
+    run = _kept_fields(live) if any(code.keeps for _, code in live) else _plain_fields(live)
     return constant(run(Scope({}))) if all(code.constant for _, code in codes) else Code(run)
 
 
@@ -160,13 +161,34 @@ def _vanishes(code: Code) -> bool:
     return code.constant and not code.keeps and is_empty(code.value)
 
 
-def _plain_fields(fields: list[tuple[str, Run]]) -> Run:
-    pairs = tuple(fields)
+def _plain_fields(fields: list[tuple[str, Code]]) -> Run:
+    """A map without `$keep`: look-ups and their steps are done here, everything else is called."""
+    entries = tuple(
+        (key, None if code.path else code.run, *(code.path or (0, "", "")), code.steps, code.flat, code.listed)
+        for key, code in fields
+    )
 
     def run(scope: Scope) -> dict[str, Any]:
-        out = {}
-        for key, field in pairs:
-            value = field(scope)
+        out: dict[str, Any] = {}
+        data, items = scope.data, scope.locals
+        for key, field, slot, root, name, steps, flat, listed in entries:
+            if field is not None:
+                value = field(scope)
+            else:
+                section = data.get(root) if slot < 0 else items[slot]
+                if type(section) is not dict:
+                    continue
+                value = section.get(name)
+                for step in steps:
+                    if value is None:
+                        break
+                    value = step(value)
+                if value is None:
+                    continue
+                if not flat and (type(value) is dict or type(value) is list):
+                    value = prune(value)
+                if listed and type(value) is not list and not is_empty(value):
+                    value = [value]
             if value or not (value is None or is_empty(value)):
                 out[key] = value
         return out
@@ -174,10 +196,12 @@ def _plain_fields(fields: list[tuple[str, Run]]) -> Run:
     return run
 
 
-def _kept_fields(fields: tuple[tuple[str, Run, bool], ...]) -> Run:
+def _kept_fields(fields: list[tuple[str, Code]]) -> Run:
+    entries = tuple((key, code.run, code.keeps) for key, code in fields)
+
     def run(scope: Scope) -> dict[str, Any]:
         out = {}
-        for key, field, keeps in fields:
+        for key, field, keeps in entries:
             value = field(scope)
             if (keeps and value is not ABSENT) or not (value is ABSENT or is_empty(value)):
                 out[key] = value
@@ -210,7 +234,10 @@ def _merge(layers: Any, last: Code, context: Context) -> Code:
         inner.problem("must be a list of expressions or maps", layers)
         return last
     codes = [compile_shape(layer, inner.narrowed(shown=f"{inner.shown}.{i}")) for i, layer in enumerate(layers)]
-    runs = (*(code.run for code in codes), last.run)
+    live = [code for code in (*codes, last) if not _vanishes(code)]
+    runs = tuple(code.run for code in live)
+    if len(live) == 1 and live[0] is last:
+        return last
 
     def run(scope: Scope) -> dict[str, Any]:
         out: dict[str, Any] = {}
