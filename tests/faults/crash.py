@@ -127,7 +127,7 @@ def _slices(count: int) -> list[tuple[int, int]]:
 def destination(port: int, lane: str, size: int) -> str:
     """A webhook destination pointed at the vendor of a lane."""
     return (
-        f"type: webhook\nsettings:\n  url: http://127.0.0.1:{port}/{lane}\nbatch:\n  max_events: {size}\n"
+        f"type: webhook\nsettings:\n  url: http://127.0.0.1:{port}/{lane}\nbatch:\n  max_events: {size}\n  wrap: $batch\n"
         "consent:\n  requires: [analytics_storage]\n"
     )
 
@@ -144,9 +144,10 @@ async def crash_run(folder: Path, events: int, kills: int, report: bool = False)
         ids = [uuid7() for _ in range(events)]
         step = -(-events // (kills + 1))
         for n in range(0, events, step):
+            share = random.uniform(0.2, 0.8)
             sending = asyncio.create_task(send(gateway.url, ids[n : n + step], oracle))
             if n + step < events:
-                await asyncio.sleep(random.uniform(0.4, 1.2))
+                await _until(oracle, n + step * share)
                 gateway.kill()
                 await asyncio.to_thread(gateway.start)
             await sending
@@ -160,6 +161,11 @@ async def crash_run(folder: Path, events: int, kills: int, report: bool = False)
     finally:
         gateway.kill()
         await runner.cleanup()
+
+
+async def _until(oracle: Oracle, acknowledged: float) -> None:
+    while len(oracle.acknowledged) < acknowledged:
+        await asyncio.sleep(0.002)
 
 
 def judge(gateway: GatewayProcess, oracle: Oracle, vendors: dict[str, Vendor], events: int) -> list[str]:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,11 @@ class GatewayProcess:
 
     def get(self, path: str, port: int | None = None) -> Any:
         """JSON of the admin listener."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin}{path}", timeout=10) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin}{path}", timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{path} answered {error.code}; the end of the log:\n{self.log()[-4000:]}") from error
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line against this gateway's configuration."""
