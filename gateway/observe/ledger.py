@@ -20,12 +20,12 @@ Key = tuple[str, str]
 """(outcome, reason)"""
 DELIVERED: Key = ("delivered", "")
 
-_FAILURES = {
-    "vendor_4xx": "refused",
-    "vendor_code": "refused by code",
+_FAILURE_WORDS = {
+    "vendor_4xx": "4xx",
+    "vendor_code": "error code",
     "auth": "no access",
     "rate": "rate limit",
-    "vendor_5xx": "vendor error",
+    "vendor_5xx": "5xx",
     "timeout": "timeout",
     "connect": "no connection",
     "tls": "TLS",
@@ -41,14 +41,14 @@ WORDS: dict[Key, str] = {
     ("skipped", "consent"): "no consent",
     ("skipped", "filter"): "filtered",
     ("skipped", "share"): "outside share",
-    ("skipped", "mode"): "dry run",
+    ("skipped", "mode"): "dry run or off",
     ("skipped", "unmapped"): "not mapped",
     ("skipped", "incomplete"): "incomplete",
     ("expired", "age"): "too old",
     ("expired", "retention"): "retention",
     ("expired", "space"): "no room",
-    **{("rejected", reason): f"rejected ({words})" for reason, words in _FAILURES.items()},
-    **{("dead", reason): f"given up ({words})" for reason, words in _FAILURES.items()},
+    **{("rejected", reason): f"rejected ({words})" for reason, words in _FAILURE_WORDS.items()},
+    **{("dead", reason): f"given up ({words})" for reason, words in _FAILURE_WORDS.items()},
     ("withdrawn", ""): "withdrawn",
     ("erased", ""): "erased",
     ("duplicate", "same"): "same again",
@@ -56,7 +56,7 @@ WORDS: dict[Key, str] = {
 }
 """Each outcome in a word or two: the columns of the table."""
 
-_FAILURE_SENTENCES = {
+FAILURES = {
     "vendor_4xx": "the vendor answered that the request is wrong",
     "vendor_code": "the vendor's answer carried an error code",
     "auth": "the vendor does not accept the token or its rights",
@@ -69,22 +69,23 @@ _FAILURE_SENTENCES = {
     "mapping": "the mapping could not build a payload",
     "too_large": "the payload is larger than the vendor takes",
 }
+"""The reasons that `rejected` and `dead` share."""
 SENTENCES: dict[Key, str] = {
     ("delivered", ""): "The vendor took it.",
-    ("skipped", "disabled"): "The destination is switched off or no longer configured.",
+    ("skipped", "disabled"): "No file configures the destination any more.",
     ("skipped", "bot"): "The visitor looks like a bot.",
     ("skipped", "loop"): "The page itself has sent this event to the vendor.",
     ("skipped", "consent"): "The visitor did not allow what this destination needs.",
     ("skipped", "filter"): "A condition, a rule of the mapping or the hit's own list of destinations leaves it out.",
     ("skipped", "share"): "The visitor is outside the configured share.",
-    ("skipped", "mode"): "The destination runs dry: the request was built and not sent.",
+    ("skipped", "mode"): "The destination is off, or runs dry: the request is built and not sent.",
     ("skipped", "unmapped"): "The mapping does not list this event.",
     ("skipped", "incomplete"): "The event lacks a value that the vendor requires.",
     ("expired", "age"): "It became older than the vendor takes.",
     ("expired", "retention"): "It waited longer than events are kept.",
     ("expired", "space"): "It had to make room: the store reached its size limit.",
-    **{("rejected", reason): f"Refused for good: {words}." for reason, words in _FAILURE_SENTENCES.items()},
-    **{("dead", reason): f"Given up after many tries: {words}." for reason, words in _FAILURE_SENTENCES.items()},
+    **{("rejected", reason): f"Refused for good: {words}." for reason, words in FAILURES.items()},
+    **{("dead", reason): f"Given up after many tries: {words}." for reason, words in FAILURES.items()},
     ("withdrawn", ""): "The visitor withdrew consent before it was sent.",
     ("erased", ""): "The person was erased before it was sent.",
     ("duplicate", "same"): "The same event came before; it was kept once.",
