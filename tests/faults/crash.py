@@ -29,6 +29,8 @@ from tests.faults.process import GatewayProcess
 
 LANES = {"single": 1, "batched": 50}
 """Destination → events per request."""
+UNSETTLED = 64
+"""Requests per lane that may be on the way, or answered and not yet committed, at the moment of a kill."""
 SHARES = {"poison": 10, "500": 20, "429": 15, "reset": 10, "hang": 2}
 """Per thousand ids."""
 
@@ -152,7 +154,7 @@ async def crash_run(folder: Path, events: int, kills: int, report: bool = False)
                 await asyncio.to_thread(gateway.start)
             await sending
         await gateway.until_idle(240)
-        problems = await asyncio.to_thread(judge, gateway, oracle, vendors, events)
+        problems = await asyncio.to_thread(judge, gateway, oracle, vendors, events, kills)
         if report:
             print(f"{events} events, {kills} kills, {oracle.repeats} repeats by clients, {time.monotonic() - started:.0f} s")
             print(gateway.run("audit").stdout)
@@ -168,7 +170,7 @@ async def _until(oracle: Oracle, acknowledged: float) -> None:
         await asyncio.sleep(0.002)
 
 
-def judge(gateway: GatewayProcess, oracle: Oracle, vendors: dict[str, Vendor], events: int) -> list[str]:
+def judge(gateway: GatewayProcess, oracle: Oracle, vendors: dict[str, Vendor], events: int, kills: int) -> list[str]:
     """Compare what was promised with the store and with what the vendors counted."""
     problems = []
     if len(oracle.acknowledged) != events:
@@ -186,7 +188,7 @@ def judge(gateway: GatewayProcess, oracle: Oracle, vendors: dict[str, Vendor], e
         if accepted != oracle.acknowledged - poison:
             problems.append(f"{row.lane}: the vendor misses {len(oracle.acknowledged - poison - accepted)} delivered events")
         twice = sum(n - 1 for n in vendors[row.lane].accepted.values())
-        bound = 3 * (8 + 1) * LANES[row.lane]
+        bound = kills * UNSETTLED * LANES[row.lane]
         if twice > bound:
             problems.append(f"{row.lane}: {twice} repeats, more than {bound} could be in flight at the kills")
     return problems
