@@ -192,8 +192,6 @@ def event_faults(event: Any, now: float) -> Iterator[Fault]:
 
 
 def _param_faults(event: str, params: dict[str, Any]) -> Iterator[Fault]:
-    if len(params) > MAX_PARAMS:
-        yield Fault(("params",), Kind.INVALID, f"holds more than {MAX_PARAMS} parameters", "EXCEEDED_MAX_ENTITIES")
     for name in params:
         if name.startswith(RESERVED_PREFIXES):
             yield Fault(("params", name), Kind.INVALID, "is a reserved name", "NAME_RESERVED")
@@ -202,8 +200,6 @@ def _param_faults(event: str, params: dict[str, Any]) -> Iterator[Fault]:
     for name in NEEDED.get(event, ()):
         if not params.get(name):
             yield Fault(("params", name), Kind.REQUIRED, f"is required for {event}")
-    if params.get("value") is not None and not params.get("currency"):
-        yield Fault(("params", "currency"), Kind.REQUIRED, "is required with value")
     for index, item in enumerate(params["items"] if isinstance(params.get("items"), list) else ()):
         if isinstance(item, dict) and not item.get("item_id") and not item.get("item_name"):
             yield Fault(("params", "items", index, "item_id"), Kind.REQUIRED, "item_id or item_name is required")
@@ -212,6 +208,11 @@ def _param_faults(event: str, params: dict[str, Any]) -> Iterator[Fault]:
 def event_notes(event: Any, app: bool) -> Iterator[Fault]:
     """What Analytics cuts, or leaves out of reports, without dropping the event."""
     params = event.get("params", {})
+    if len(params) > MAX_PARAMS:
+        words = f"holds more than {MAX_PARAMS} parameters: the rest is left out"
+        yield Fault(("params",), Kind.INVALID, words, "EXCEEDED_MAX_ENTITIES")
+    if params.get("value") is not None and not params.get("currency"):
+        yield Fault(("params", "currency"), Kind.REQUIRED, "is required with value: no revenue is counted")
     for name, value in params.items():
         limit = LONG_VALUES.get(name, MAX_VALUE)
         if isinstance(value, str) and len(value) > limit:

@@ -14,7 +14,6 @@ from typing import Any
 
 from gateway.lab.checks import (
     ANY_HEX64,
-    Check,
     Fault,
     Kind,
     Path,
@@ -70,9 +69,7 @@ _STRONG = (
 )
 
 
-def _cookie(last: str) -> Check:
-    pattern = re.compile(rf"fb\.\d\.\d{{13}}\.{last}(\.[\w-]{{2}}|\.[\w-]{{8}})?")
-    return rule(lambda v: isinstance(v, str) and pattern.fullmatch(v), "must look like fb.1.<milliseconds>.<value>, unhashed")
+FBC, FBP = (re.compile(rf"fb\.\d\.\d{{13}}\.{last}(\.[\w-]{{2}}|\.[\w-]{{8}})?") for last in (r"[^.\s]+", r"\d{1,10}"))
 
 
 USER_DATA = shape(
@@ -84,8 +81,8 @@ USER_DATA = shape(
         ),
         "client_ip_address": address,
         "client_user_agent": clear,
-        "fbc": _cookie(r"[^.\s]+"),
-        "fbp": _cookie(r"\d{1,10}"),
+        "fbc": clear,
+        "fbp": clear,
         "lead_id": rule(lambda v: is_text(v) or is_integer(v), "must be a lead id"),
     }
 )
@@ -221,6 +218,14 @@ def _purchase_faults(event: dict[str, Any]) -> Iterator[Fault]:
             yield Fault(("custom_data", name), Kind.REQUIRED, "is required for a Purchase", subcode)
 
 
+def event_notes(event: dict[str, Any]) -> Iterator[str]:
+    """What the platform takes and complains about in its diagnostics: a warning in `messages`."""
+    user = event["user_data"]
+    for name, form in (("fbc", FBC), ("fbp", FBP)):
+        if name in user and not form.fullmatch(user[name]):
+            yield f"user_data.{name} must look like fb.1.<milliseconds>.<value>: it matches nobody"
+
+
 class Meta:
     """The emulator."""
 
@@ -249,7 +254,8 @@ class Meta:
         first = next((fault for fault in faults if fault), None)
         if first is None:
             noted = tuple(self._taken(pixel, event, now) for event in events)
-            return json_answer({"events_received": len(events), "messages": [], "fbtrace_id": "A" + pixel}, noted=noted)
+            messages = [note for one in noted for note in one.notes]
+            return json_answer({"events_received": len(events), "messages": messages, "fbtrace_id": "A0"}, noted=noted)
         sibling = f"not processed: {_place(first.path)} of the same request {first.message}"
         return _refused(
             first,
@@ -268,7 +274,7 @@ class Meta:
     def _taken(self, pixel: str, event: dict[str, Any], now: float) -> Noted:
         name, event_id = text_of(event, "event_name"), text_of(event, "event_id")
         again = bool(event_id) and self._seen.again((pixel, name, event_id), now)
-        return Noted(name, event_id, True, "", event, duplicate=again)
+        return Noted(name, event_id, True, "", event, duplicate=again, notes=tuple(event_notes(event)))
 
     def outage(self, mode: Mode) -> Answer:
         """Graph's words for it."""

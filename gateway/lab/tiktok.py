@@ -130,12 +130,9 @@ def event_faults(event: Any, source: str, now: float) -> Iterator[Fault]:
     if not isinstance(event.get("user"), dict):
         yield Fault(("user",), Kind.REQUIRED, "is required")
     yield from _time_faults(event, source, now)
-    page, lead = event.get("page"), event.get("lead")
-    if source == "web" and not (isinstance(page, dict) and page.get("url")):
-        yield Fault(("page", "url"), Kind.REQUIRED, "is required for the web")
     if source == "app" and not event.get("app"):
         yield Fault(("app",), Kind.REQUIRED, "is required for an app")
-    if source == "crm" and not lead:
+    if source == "crm" and not event.get("lead"):
         yield Fault(("lead",), Kind.REQUIRED, "is required for a CRM")
     yield from _money_faults(event)
 
@@ -154,11 +151,18 @@ def _time_faults(event: dict[str, Any], source: str, now: float) -> Iterator[Fau
 
 def _money_faults(event: dict[str, Any]) -> Iterator[Fault]:
     properties = event.get("properties")
-    if not isinstance(properties, dict):
-        return
-    for has, lacks in (("value", "currency"), ("currency", "value")):
-        if properties.get(has) is not None and properties.get(lacks) in (None, ""):
-            yield Fault(("properties", lacks), Kind.REQUIRED, f"goes together with {has}")
+    if isinstance(properties, dict) and properties.get("value") is not None and not properties.get("currency"):
+        yield Fault(("properties", "currency"), Kind.REQUIRED, "goes together with value")
+
+
+def event_notes(event: dict[str, Any], source: str) -> Iterator[str]:
+    """What the platform takes and makes less of."""
+    if source == "web" and not event.get("page", {}).get("url"):
+        yield "page.url is missing: it is documented as required for the web"
+    if event.get("properties", {}).get("currency") and event["properties"].get("value") is None:
+        yield "properties.value is missing: a currency alone says nothing"
+    if not event["user"]:
+        yield "user is empty: the event matches nobody"
 
 
 class TikTok:
@@ -191,7 +195,7 @@ class TikTok:
         faults = [next(iter(event_faults(event, source, now)), None) for event in events]
         first = next((fault.under("Batch", i) for i, fault in enumerate(faults) if fault), None)
         if first is None:
-            return self._say(0, "OK", tuple(self._taken(pixel, event, now) for event in events))
+            return self._say(0, "OK", tuple(self._taken(pixel, source, event, now) for event in events))
         sibling = f"not processed: {_words(first)} in the same request"
         noted = tuple(
             Noted(
@@ -205,10 +209,10 @@ class TikTok:
         )
         return self._say(40002, _words(first), noted)
 
-    def _taken(self, pixel: str, event: dict[str, Any], now: float) -> Noted:
+    def _taken(self, pixel: str, source: str, event: dict[str, Any], now: float) -> Noted:
         name, event_id = text_of(event, "event"), text_of(event, "event_id")
         again = bool(event_id) and self._seen.again((pixel, name, event_id), now)
-        return Noted(name, event_id, True, "", event, duplicate=again)
+        return Noted(name, event_id, True, "", event, duplicate=again, notes=tuple(event_notes(event, source)))
 
     def outage(self, mode: Mode) -> Answer:
         """HTTP 200 with a code, but for its proxies' own 502."""
