@@ -20,7 +20,7 @@ listed as the purpose `sale_opt_out`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from gateway.config.models import SourceConsent
@@ -30,31 +30,29 @@ from gateway.event import PURPOSES
 from gateway.receive.hit import Hit
 
 _OPEN_LAW = ("opt_out", "none")
+_BY_LAW = (Signal("jurisdiction", "jurisdiction", {}, explicit=False),)
 
 
 def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> dict[str, Any]:
     """The consent block of an enriched event, in place of the client's own."""
     signals = read(data, hit, rules)
     law = _law(data, rules)
-    deciders: dict[str, dict[str, Any]] = {}
     block: dict[str, Any] = {}
+    decided: dict[str, Sequence[Signal]] = {}
     for purpose in PURPOSES:
-        choice, names = _choice(purpose, signals, rules)
-        for signal in names:
-            _note(deciders, signal, purpose)
+        choice, deciding = _choice(purpose, signals, rules.read)
         if choice == "unknown" and rules.unknown == "jurisdiction":
-            choice = "granted" if law in _OPEN_LAW else "denied"
-            _note(deciders, Signal("jurisdiction", "jurisdiction", {}, explicit=False), purpose)
+            choice, deciding = "granted" if law in _OPEN_LAW else "denied", _BY_LAW
         block[purpose] = choice
+        decided[purpose] = deciding
     opt_outs = [signal for signal in signals if signal.opt_out is not None]
     if opt_outs:
-        block["sale_opt_out"] = any(signal.opt_out for signal in opt_outs)
-        for signal in opt_outs:
-            if signal.opt_out == block["sale_opt_out"]:
-                _note(deciders, signal, "sale_opt_out")
+        opted_out = any(signal.opt_out for signal in opt_outs)
+        block["sale_opt_out"] = opted_out
+        decided["sale_opt_out"] = [signal for signal in opt_outs if signal.opt_out is opted_out]
     block["jurisdiction"] = law
-    block["explicit"] = any(source["explicit"] for source in deciders.values())
-    block["sources"] = list(deciders.values())
+    block["sources"] = sources = _sources(decided)
+    block["explicit"] = any(source["explicit"] for source in sources)
     return block
 
 
@@ -65,22 +63,23 @@ def _law(data: Mapping[str, Any], rules: SourceConsent) -> str:
     return jurisdiction(geo.get("country"), geo.get("region"))
 
 
-def _choice(purpose: str, signals: Sequence[Signal], rules: SourceConsent) -> tuple[str, list[Signal]]:
-    """The choice and the signals that decided it."""
-    speaking = [
+def _choice(purpose: str, signals: Sequence[Signal], kinds: Container[str]) -> tuple[str, Sequence[Signal]]:
+    """The choice and the signals that decided it; `kinds` are those that may grant."""
+    heard = [
         signal
         for signal in signals
-        if (choice := signal.choices.get(purpose)) == "denied" or (choice == "granted" and signal.kind in rules.read)
+        if (choice := signal.choices.get(purpose)) == "denied" or (choice == "granted" and signal.kind in kinds)
     ]
-    if not speaking:
-        return "unknown", []
-    best = min(_rank(signal) for signal in speaking)
-    top = [signal for signal in speaking if _rank(signal) == best]
-    denials = [signal for signal in top if signal.choices[purpose] == "denied"]
-    if denials:
-        return "denied", top if len(denials) < len(top) else denials
+    if not heard:
+        return "unknown", ()
+    if len(heard) == 1:
+        return heard[0].choices[purpose], heard
+    best = min(_rank(signal) for signal in heard)
+    top = [signal for signal in heard if _rank(signal) == best]
+    if any(signal.choices[purpose] == "denied" for signal in top):
+        return "denied", top
     if all(not signal.cookie for signal in top):
-        narrower = [signal for signal in speaking if signal.cookie and signal.choices[purpose] == "denied"]
+        narrower = [signal for signal in heard if signal.cookie and signal.choices[purpose] == "denied"]
         if narrower:
             return "denied", narrower
     return "granted", top
@@ -92,11 +91,16 @@ def _rank(signal: Signal) -> int:
     return 5 if signal.cookie else 4
 
 
-def _note(deciders: dict[str, dict[str, Any]], signal: Signal, purpose: str) -> None:
-    entry = deciders.get(signal.name)
-    if entry is None:
-        entry = {"name": signal.name, "explicit": signal.explicit, "purposes": []}
-        if signal.at:
-            entry["at"] = signal.at
-        deciders[signal.name] = entry
-    entry["purposes"].append(purpose)
+def _sources(decided: Mapping[str, Sequence[Signal]]) -> list[dict[str, Any]]:
+    """One entry per deciding signal, with what it decided."""
+    entries: dict[str, dict[str, Any]] = {}
+    for purpose, deciding in decided.items():
+        for signal in deciding:
+            entry = entries.get(signal.name)
+            if entry is not None:
+                entry["purposes"].append(purpose)
+                continue
+            entries[signal.name] = entry = {"name": signal.name, "explicit": signal.explicit, "purposes": [purpose]}
+            if signal.at:
+                entry["at"] = signal.at
+    return list(entries.values())

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.clock import iso
 from gateway.config.models import SourceConsent
@@ -30,14 +29,13 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 """OneTrust's default categories; a source's `consent.categories` adds to them and replaces them one by one."""
 
 OWN_COOKIE = "_tw_consent"
-_OWN = re.compile(r"v1\.([gdu]{4})\.(\d{9,11})\.([ed])")
+_OWN = re.compile(r"v1\.([gdu]{4})\.(\d{9,11})\.([ed])", re.ASCII)
 _OWN_PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage")
 _LETTERS = {"g": "granted", "d": "denied", "u": "unknown"}
 _US_PRIVACY = re.compile(r"1[YN-][YN-][YN-]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """What one source says.
 
     `kind` is the word of a source's `consent.read` list, or `restriction` for what only ever narrows and is always read;

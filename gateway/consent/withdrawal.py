@@ -63,7 +63,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _hashed(value: str) -> str:
-    return value if _HEX.fullmatch(value) else sha256(value.encode("utf-8", "replace")).hexdigest()
+    return value.lower() if _HEX.fullmatch(value) else sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def withdrawn_purposes(received: float, people: Iterable[bytes], table: Table) -> frozenset[str]:

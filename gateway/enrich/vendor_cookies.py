@@ -20,11 +20,11 @@ import orjson
 from gateway.receive.cookies import cookies, decoded
 
 _ID = r"[A-Za-z0-9_.~=+/-]"
-_GA = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?:(\d{1,20}\.\d{1,20})|(amp-[A-Za-z0-9_-]{8,200}))")
-_GS1 = re.compile(r"GS1\.\d{1,2}\.(\d{9,11})\.(\d{1,9})(?:\.\d{0,20})*")
-_GS2 = re.compile(r"GS2\.\d{1,2}\.([A-Za-z0-9$_-]{1,240})")
-_FPID = re.compile(rf"FPID2\.\d{{1,2}}\.({_ID}{{1,200}})")
-_STREAM = re.compile(r"_ga_[A-Z0-9]{4,20}")
+_GA = re.compile(r"GA1\.\d{1,2}(?:-\d{1,2})?\.(?:(\d{1,20}\.\d{1,20})|(amp-[A-Za-z0-9_-]{8,200}))", re.ASCII)
+_GS1 = re.compile(r"GS1\.\d{1,2}\.(\d{9,11})\.(\d{1,9})(?:\.\d{0,20})*", re.ASCII)
+_GS2 = re.compile(r"GS2\.\d{1,2}\.([A-Za-z0-9$_-]{1,240})", re.ASCII)
+_FPID = re.compile(rf"FPID2\.\d{{1,2}}\.({_ID}{{1,200}})", re.ASCII)
+_STREAM = re.compile(r"_ga_[A-Z0-9]{4,20}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Found:
 
 
 def _matching(pattern: str) -> Callable[[str], str | None]:
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
 
     def take(value: str) -> str | None:
         match = compiled.fullmatch(value)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from pydantic import ValidationError
@@ -66,7 +66,7 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     data["v"] = 1
     data["id"] = event_id or uuid7(clock_now)
     data["name"] = name
-    data["time"] = iso(seconds)
+    data["time"] = raw.time if not (unreadable or replaced) and moment.is_canonical(raw.time) else iso(seconds)
     data["received"] = iso(hit.received)
     data["source"] = hit.source
     data["dialect"] = raw.dialect
@@ -138,8 +138,9 @@ def _validated(data: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
     validate = adapter().validate_python
     while True:
         try:
-            valid: dict[str, Any] = dict(validate(data))
+            valid = cast(dict[str, Any], validate(data))
         except ValidationError as invalid:
             data = fields.without(data, invalid.errors(include_url=False, include_input=False), dropped)
         else:
+            fields.note_unknown(data, valid, dropped)
             return valid if all(valid.values()) else {key: part for key, part in valid.items() if part or part == 0}

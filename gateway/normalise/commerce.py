@@ -60,7 +60,8 @@ def _items(name: str, props: dict[str, Any]) -> list[Any]:
         if isinstance(given, list) and any(isinstance(product, dict) for product in given):
             del props[key]
             return [_item(product) for product in given if isinstance(product, dict)]
-    if name in words.SINGLE_PRODUCT and any(_filled(props.get(mark)) for mark in words.PRODUCT_MARKS):
+    marks = words.PRODUCT_MARKS if name in words.SINGLE_PRODUCT else words.ITEM_IDS if name in words.NAMES_A_PRODUCT else ()
+    if any(_filled(props.get(mark)) for mark in marks):
         return [_item({key: props.pop(key) for key in list(props) if key in words.PRODUCT_FIELDS})]
     return []
 

@@ -14,7 +14,7 @@ import orjson
 
 from gateway import event
 from gateway.event import PURPOSES
-from gateway.normalise.values import ABSENT, number
+from gateway.normalise.values import ABSENT, DECIMALS, number
 from gateway.normalise.values import cleaned as clean_value
 
 MAX_RAW_KEYS = 50
@@ -34,9 +34,7 @@ _SHAPES: dict[str, Any] = {
     "app": event.App,
     "items": event.Item,
 }
-_OPEN = ("ids", "props", "items", "consent")
 _FIELDS = {section: frozenset(get_type_hints(shape)) for section, shape in _SHAPES.items()}
-_CLOSED = tuple((section, fields) for section, fields in _FIELDS.items() if section not in _OPEN)
 _WRITABLE = frozenset((*_SHAPES, "engagement_ms", "integrations", "raw")) - {"bot"}
 _WRITABLE_BY_SERVERS = _WRITABLE | {"bot"}
 
@@ -49,6 +47,7 @@ def _numeric(shape: Any) -> tuple[str, ...]:
 _NUMBERS = tuple((section, _numeric(shape)) for section, shape in _SHAPES.items() if section != "items" and _numeric(shape))
 _ITEM_NUMBERS = _numeric(event.Item)
 
+_WORDS = ("granted", "denied", "unknown")
 _CHOICES: dict[Any, str] = {
     **dict.fromkeys(("granted", "true", "yes", "1", 1), "granted"),
     **dict.fromkeys(("denied", "false", "no", "0", 0), "denied"),
@@ -79,10 +78,6 @@ def prepare(data: dict[str, Any], dropped: list[str], *, server: bool) -> None:
     for key in data.keys() - (_WRITABLE_BY_SERVERS if server else _WRITABLE):
         del data[key]
         dropped.append("unknown")
-    for section, fields in _CLOSED:
-        part = data.get(section)
-        if type(part) is dict:
-            dropped.extend(section for _ in part.keys() - fields)
     _numbers(data, dropped)
     if "consent" in data:
         data["consent"] = _consent(data["consent"], dropped)
@@ -90,34 +85,47 @@ def prepare(data: dict[str, Any], dropped: list[str], *, server: bool) -> None:
         data["raw"] = _raw(data["raw"], dropped)
 
 
+def note_unknown(data: Mapping[str, Any], valid: Mapping[str, Any], dropped: list[str]) -> None:
+    """Name the sections of which the validator left keys out because the schema does not know them."""
+    for section, part in data.items():
+        if type(part) is dict and len(part) != len(valid[section]):
+            dropped.extend(section for _ in range(len(part) - len(valid[section])))
+
+
 def _numbers(data: dict[str, Any], dropped: list[str]) -> None:
     for section, keys in _NUMBERS:
         part = data.get(section)
-        if type(part) is dict:
+        if type(part) is dict and not _fit(part, keys):
             data[section] = _with_numbers(part, keys, section, dropped)
     items = data.get("items")
-    if type(items) is list:
+    if type(items) is list and not all(type(item) is dict and _fit(item, _ITEM_NUMBERS) for item in items):
         data["items"] = [_with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items]
     if "engagement_ms" in data:
         holder = _with_numbers({"engagement_ms": data.pop("engagement_ms")}, ("engagement_ms",), "engagement_ms", dropped)
         data.update(holder)
 
 
+def _fit(part: dict[str, Any], keys: tuple[str, ...]) -> bool:
+    """Whether every number of a part can stay as it is (the validator checks its bounds)."""
+    for key in keys:
+        value = part.get(key)
+        if value is not None and type(value) is not int and not (type(value) is float and value == round(value, DECIMALS)):
+            return False
+    return True
+
+
 def _with_numbers(part: dict[str, Any], keys: tuple[str, ...], section: str, dropped: list[str]) -> dict[str, Any]:
-    """The part with its numbers read; the part itself where nothing changes."""
+    """A copy of the part with its numbers read."""
+    read = {key: value for key, value in part.items() if key not in keys}
     for key in keys:
         if key not in part:
             continue
-        value = part[key]
-        fit = number(value)
-        if fit is value or (fit == value and type(fit) is type(value)):
-            continue
-        part = {name: old for name, old in part.items() if name != key}
-        if fit is not None:
-            part[key] = fit
-        elif not (isinstance(value, str) and not value.strip()):
+        value = number(part[key])
+        if value is not None:
+            read[key] = value
+        elif not (isinstance(part[key], str) and not part[key].strip()):
             dropped.append(_label((section, key)))
-    return part
+    return read
 
 
 def _consent(given: Any, dropped: list[str]) -> dict[str, Any]:
@@ -128,7 +136,9 @@ def _consent(given: Any, dropped: list[str]) -> dict[str, Any]:
     block: dict[str, Any] = {}
     for purpose in PURPOSES:
         if purpose in given:
-            choice = _choice(given[purpose])
+            choice = given[purpose]
+            if type(choice) is not str or choice not in _WORDS:
+                choice = _choice(choice)
             if choice is None:
                 dropped.append(f"consent.{purpose}")
             block[purpose] = choice or "denied"

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gateway.clock import parse_instant
@@ -18,6 +19,7 @@ from gateway.receive.hit import RawEvent
 SKEW_SECONDS = 60.0
 FUTURE_SECONDS = 300.0
 _SECONDS_END, _MILLIS_END, _MICROS_END = 1e11, 1e14, 1e17
+_CANONICAL = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z")
 _LATEST = 253402300799.0
 """9999-12-31T23:59:59Z"""
 
@@ -32,7 +34,7 @@ def instant(value: Any) -> float | None:
         plain = value.strip()
         if plain.isascii() and plain.isdigit():
             return _epoch(float(plain)) if len(plain) <= 17 else None
-        return _rfc3339(plain)
+        return _rfc3339(plain.upper())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _epoch(value)
     return None
@@ -62,6 +64,11 @@ def _rfc3339(plain: str) -> float | None:
 
 def _within(seconds: float) -> float | None:
     return seconds if 0 <= seconds <= _LATEST else None
+
+
+def is_canonical(value: Any) -> bool:
+    """Whether a readable instant is already written as events carry it."""
+    return isinstance(value, str) and _CANONICAL.fullmatch(value) is not None
 
 
 def happened(raw: RawEvent, received: float) -> tuple[float, bool, bool]:

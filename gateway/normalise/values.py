@@ -38,7 +38,7 @@ def is_clean(dump: bytes) -> bool:
 
 def may_be_large(dump: bytes) -> bool:
     """Whether JSON text could exceed the limits of depth and keys; exact counting is `measure`'s."""
-    return dump.count(b"{") + dump.count(b"[") > MAX_DEPTH or dump.count(b":") > MAX_KEYS
+    return dump.count(b"{") + dump.count(b"[") > MAX_DEPTH or len(dump) > 4 * MAX_KEYS
 
 
 def measure(value: Any) -> tuple[int, int]:
@@ -71,7 +71,11 @@ def text(value: str) -> str:
 def cleaned(value: Any, lose: Callable[[], None]) -> Any:
     """A value fit to be stored, or ABSENT; `lose` is called for each one that was there and cannot be kept."""
     if isinstance(value, str):
-        return text(value) or ABSENT
+        plain = text(value)
+        if plain != value and _NUMERIC.fullmatch(plain):  # 1, NUL, 2 is not twelve
+            lose()
+            return ABSENT
+        return plain or ABSENT
     if value is None:
         return ABSENT
     if isinstance(value, dict):
@@ -91,7 +95,7 @@ def number(value: Any) -> int | float | None:
     """A number of the schema out of a number or its text; None for anything else."""
     kind = type(value)
     if kind is int:
-        return value if -LIMIT <= value <= LIMIT else None  # type: ignore[no-any-return]
+        return value if -LIMIT <= value <= LIMIT else None
     if kind is float:
         return round(value, DECIMALS) if -LIMIT <= value <= LIMIT else None
     if kind is str:

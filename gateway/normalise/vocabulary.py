@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.event import CANONICAL_NAMES
+
 SEGMENT_NAMES = {
     # browsing
     "products searched": "search",
@@ -45,8 +47,18 @@ SEGMENT_NAMES = {
     "product reviewed": "product_reviewed",
     # business-to-business
     "signed up": "sign_up",
+    "signup": "sign_up",
     "signed in": "login",
     "trial started": "start_trial",
+    # other orders of the words
+    "item viewed": "view_item",
+    "item list viewed": "view_item_list",
+    "item added": "add_to_cart",
+    "item removed": "remove_from_cart",
+    "item clicked": "select_item",
+    "added to cart": "add_to_cart",
+    "removed from cart": "remove_from_cart",
+    "added to wishlist": "add_to_wishlist",
     # spellings of the first e-commerce spec
     "searched products": "search",
     "viewed product category": "view_item_list",
@@ -96,6 +108,7 @@ META_NAMES = {
 }
 
 _NAMES = {**META_NAMES, **SEGMENT_NAMES}
+_CANONICAL = {name.replace("_", " "): name for name in CANONICAL_NAMES}
 
 _WHERE_SHIPPING = {"checkout_progress": "add_shipping_info"}
 """A checkout step that names a shipping method is GA4's own event."""
@@ -104,6 +117,8 @@ SINGLE_PRODUCT = frozenset(
     "view_item select_item add_to_cart remove_from_cart add_to_wishlist remove_from_wishlist share product_reviewed".split()
 )
 """Events whose properties are one product."""
+NAMES_A_PRODUCT = frozenset({"add_payment_info"})
+"""Events whose properties are one product where they say its id."""
 
 PROPERTIES = {"order_id": "transaction_id", "orderId": "transaction_id"}
 """Of every event; a canonical property that is there already wins."""
@@ -143,9 +158,12 @@ MONEY = ("total", "revenue", "subtotal")
 def canonical(name: str, props: Mapping[str, Any] | None = None) -> str:
     """The canonical name of an event as Segment, Meta or GA4 call it; any other name unchanged.
 
-    >>> canonical(" Order completed "), canonical("AddToCart"), canonical("Quiz Done")
-    ('purchase', 'add_to_cart', 'Quiz Done')
+    A canonical name is known in any case and with spaces or dashes too, and so are the tables' names.
+
+    >>> canonical(" Order completed "), canonical("AddToCart"), canonical("Generate Lead"), canonical("Quiz Done")
+    ('purchase', 'add_to_cart', 'generate_lead', 'Quiz Done')
     """
     plain = name.strip()
-    known = _NAMES.get(plain.lower(), plain)
+    spaced = plain.lower().replace("_", " ").replace("-", " ")
+    known = _NAMES.get(spaced) or _CANONICAL.get(spaced, plain)
     return _WHERE_SHIPPING.get(known, known) if props and props.get("shipping_method") else known

@@ -87,22 +87,23 @@ def _under(item: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
 def _event(kind: str, name: str, call: dict[str, Any], *, historic: bool) -> RawEvent:
     context = fields.mapping(call.get("context"))
     props = dict(fields.mapping(call.get("properties")))
-    traits = fields.mapping(call.get("traits"))
-    event_id = fields.first(
-        props.pop("event_id", None), props.pop("eventId", None), traits.get("event_id"), call.get("messageId")
-    )
+    traits, known = fields.mapping(call.get("traits")), fields.mapping(context.get("traits"))
+    own = fields.first(props.pop("event_id", None), props.pop("eventId", None), traits.get("event_id"), known.get("event_id"))
+    event_id = fields.first(own, call.get("messageId"))
     data = fields.from_context(context)
     if kind == "group":
         props = {**traits, **props}
         traits = {}
     _named(kind, call, props)
-    user = fields.user({**fields.mapping(context.get("traits")), **traits}, call, props)
+    user = fields.user({**known, **traits}, call, props)
     fields.move_page(kind, props, data)
     fields.move_ids(props, data)
     fields.from_integrations(call.get("integrations"), data)
     channel = call.get("channel")
     if isinstance(channel, str) and channel:
         data.setdefault("raw", {})["channel"] = channel
+    if kind == "track" and name in _NAMES.values():
+        data.setdefault("raw", {})["call"] = kind  # only named like another kind of call
     if user:
         data["user"] = user
     if props:

@@ -45,6 +45,8 @@ CONTEXT_MAPS: dict[str, dict[str, tuple[str, str]]] = {
     "network": {"carrier": ("raw", "carrier")},
 }
 """context.X.Y → section, key."""
+_ELSEWHERE = frozenset("traits externalId consent dataProcessingOptions userAgentData groupId library page campaign".split())
+"""Parts of the context that are read by rules of their own, or of which nothing more is worth keeping."""
 
 TRAITS: dict[str, tuple[str, ...]] = {
     "email": ("email",),
@@ -109,7 +111,20 @@ def from_context(context: Fields) -> Data:
         del data["geo"]["country"]
     _external_ids(context.get("externalId"), data)
     _consent(context, data)
+    _leftovers(context, data)
     return data
+
+
+def _leftovers(context: Fields, data: Data) -> None:
+    """What no field holds goes to `raw` under its own name, so that a mapping can still reach it."""
+    for key, part in context.items():
+        known = CONTEXT_MAPS.get(key)
+        if key in CONTEXT or key in _ELSEWHERE:
+            continue
+        if known is not None:
+            part = {name: value for name, value in part.items() if name not in known} if isinstance(part, dict) else None
+        if part not in (None, "", {}, []):
+            data.setdefault("raw", {}).setdefault(key, part)
 
 
 def _put(data: Data, section: str, field: str, value: object) -> None:
@@ -120,11 +135,18 @@ def _put(data: Data, section: str, field: str, value: object) -> None:
 
 def _external_ids(given: object, data: Data) -> None:
     for entry in given if isinstance(given, list) else ():
-        kind = mapping(entry).get("type")
-        if isinstance(kind, str) and (name := snake(kind)):
-            _put(data, "ids", name, entry.get("id"))
-            if name == "ga4_client_id":
-                _put(data, "ids", "ga_client_id", entry.get("id"))
+        kind, value = mapping(entry).get("type"), _id_text(mapping(entry).get("id"))
+        if isinstance(kind, str) and (name := snake(kind)) and value:
+            _put(data, "ids", name, value)
+            if name == "ga4_client_id" and isinstance(value, str):
+                _put(data, "ids", "ga_client_id", value)
+
+
+def _id_text(value: object) -> str | list[str]:
+    """An id as text; some vendors take several of a person."""
+    if isinstance(value, list):
+        return [str(one) for one in value if isinstance(one, (str, int))]
+    return str(value) if isinstance(value, (str, int)) else ""
 
 
 def _consent(context: Fields, data: Data) -> None:
@@ -134,9 +156,7 @@ def _consent(context: Fields, data: Data) -> None:
     if categories:
         block["categories"] = dict(categories)
     options = context.get("dataProcessingOptions")
-    if isinstance(options, list) and any(
-        option == "LDU" or (isinstance(option, list) and "LDU" in option) for option in options
-    ):
+    if isinstance(options, list) and any(option in ("LDU", ["LDU"]) for option in options):
         block["sale_opt_out"] = True
     if block:
         data["consent"] = block
@@ -235,7 +255,9 @@ def _options(name: str, options: Fields, data: Data) -> None:
         elif key == "uuid_c1" and name.lower().startswith("snap"):
             _put(data, "ids", "scid", value)
     if name.lower() in _GA4:
-        _put(data, "ids", "ga_client_id", options.get("clientId"))
+        # what the page's own tag said of itself is nearer than an id attached elsewhere
+        if first(options.get("clientId")) is not None:
+            data.setdefault("ids", {})["ga_client_id"] = options["clientId"]
         _put(data, "ids", "ga_session_id", options.get("sessionId"))
         _put(data, "session", "number", options.get("sessionNumber"))
     if options:
