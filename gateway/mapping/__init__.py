@@ -11,5 +11,6 @@ plan.py          CompiledPlan            trace.py        the slow evaluator behi
 from gateway.mapping.compiler import compile_plan, merged
 from gateway.mapping.functions import FUNCTIONS, Function
 from gateway.mapping.plan import CompiledPlan
+from gateway.mapping.trace import FieldTrace, Trace, trace
 
-__all__ = ["FUNCTIONS", "CompiledPlan", "Function", "compile_plan", "merged"]
+__all__ = ["FUNCTIONS", "CompiledPlan", "FieldTrace", "Function", "Trace", "compile_plan", "merged", "trace"]

@@ -8,7 +8,7 @@ the path are percent-encoded, and a segment `.` or `..` is refused. Raises Unfit
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -181,10 +181,20 @@ def add_query(url: str, values: Sequence[tuple[str, str]]) -> str:
 
 
 class Enveloper:
-    """Renders one kind of envelope."""
+    """Renders one kind of envelope. `trees` are what query, headers and wrap were compiled from."""
 
-    def __init__(self, method: Code, address: Address, query: Code, headers: Code, kind: str, wrap: Code | None) -> None:
+    def __init__(
+        self,
+        method: Code,
+        address: Address,
+        query: Code,
+        headers: Code,
+        kind: str,
+        wrap: Code | None,
+        trees: Mapping[str, Any] | None = None,
+    ) -> None:
         self.kind = kind
+        self.trees = trees or {}
         self._method, self._address, self._query, self._headers, self._wrap = method, address, query, headers, wrap
         fixed = address.constant and all(c.constant for c in (method, query, headers, wrap or method))
         blank = Scope({})
@@ -251,7 +261,8 @@ def compile_envelope(endpoint: Any, wrap: Any, base: str | None, context: Contex
     if len(context.problems) > before:
         return None
     try:
-        return Enveloper(method, address, values[0], values[1], kind, wrapped)
+        trees = {"query": endpoint.get("query"), "headers": endpoint.get("headers"), "wrap": wrap}
+        return Enveloper(method, address, values[0], values[1], kind, wrapped, trees)
     except Unfit as error:
         inner.problem(str(error), endpoint)
         return None

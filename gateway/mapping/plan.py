@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,48 +119,41 @@ class CompiledPlan:
             return Ending(Outcome.REJECTED, "mapping", f"{type(error).__name__} while mapping {event.label}")
 
     def _parts(self, event: Event, now: float) -> list[Part] | Ending:
-        made = self._made
-        rules = made.rules.get(event.name, made.unlisted)
-        if event.name in made.rules and rules is None:
-            return Ending(Outcome.SKIPPED, "filter", f"{event.name} is null in the mapping")
-        if rules is None:
-            return Ending(Outcome.SKIPPED, "unmapped", f"{event.name} is not in the mapping")
+        rules = self.rules_for(event)
+        if isinstance(rules, Ending):
+            return rules
         scope = Scope(event.data, now, event.name)
-        limited = made.limits and (event.data.get("consent") or {}).get("sale_opt_out") is True
+        limited = self.limited(event)
         parts: list[Part] = []
-        why = ""
-        passed = False
-        for rule in rules:
-            if rule.each is None:
-                values: list[Any] = [None]
-            else:
-                scope.name = event.name
-                values = elements(rule.each(scope))
-                why = why or ("" if values else "`each` has no elements")
-            for index, value in enumerate(values):
-                scope.locals[0], scope.locals[1] = value, index
-                scope.name = event.name
-                scope.name = rule.name(scope)
-                if rule.when is not None and not rule.when(scope):
-                    passed = True
-                    continue
-                lacking = "the name is empty" if is_empty(scope.name) else _lacking(rule, scope)
-                if lacking:
-                    why = why or lacking
-                    continue
-                part = self._part(rule, event, scope, len(parts), limited)
-                if made.check is not None and (lacking := made.check.lacking(scope)):
-                    why = why or lacking
-                    continue
-                if made.max_event_bytes is not None and len(part.body) > made.max_event_bytes:
-                    detail = f"{len(part.body)} bytes, the vendor takes {made.max_event_bytes}"
-                    return Ending(Outcome.REJECTED, "too_large", detail)
-                parts.append(part)
+        why: str | None = None
+        for rule, lacking in uses(rules, scope, event):
+            if lacking is not None:
+                why = why or lacking
+                continue
+            part = self._part(rule, event, scope, len(parts), limited)
+            most = self._made.max_event_bytes
+            if most is not None and len(part.body) > most:
+                return Ending(Outcome.REJECTED, "too_large", f"{len(part.body)} bytes, the vendor takes {most}")
+            parts.append(part)
         if parts:
             return parts
-        if passed and not why:
-            return Ending(Outcome.SKIPPED, "filter", "no rule's `when` holds")
-        return Ending(Outcome.SKIPPED, "incomplete", why)
+        if why:
+            return Ending(Outcome.SKIPPED, "incomplete", why)
+        return Ending(Outcome.SKIPPED, "filter", "no rule's `when` holds")
+
+    def rules_for(self, event: Event) -> Rules | Ending:
+        """The rules of an event, or why it has none."""
+        made = self._made
+        rules = made.rules.get(event.name, made.unlisted)
+        if rules is not None:
+            return rules
+        if event.name in made.rules:
+            return Ending(Outcome.SKIPPED, "filter", f"{event.name} is null in the mapping")
+        return Ending(Outcome.SKIPPED, "unmapped", f"{event.name} is not in the mapping")
+
+    def limited(self, event: Event) -> bool:
+        """Whether the vendor's limited form is due: an opt-out of sale, and the customer chose `on_opt_out: limit`."""
+        return self._made.limits and (event.data.get("consent") or {}).get("sale_opt_out") is True
 
     def _part(self, rule: Rule, event: Event, scope: Scope, index: int, limited: bool) -> Part:
         body = rule.limited if limited and rule.limited is not None else rule.body
@@ -206,6 +199,28 @@ class CompiledPlan:
         scope = Scope({})
         scope.reply = reply.json()
         return [as_text(one) or "" for one in elements(asked.complaints(scope))]
+
+
+def uses(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str | None]]:
+    """Each use of a rule with what it lacks: None when it goes out, "" when its `when` does not hold.
+
+    The scope holds the use's name and element while the caller looks at it.
+    """
+    for rule in rules:
+        scope.name = event.name
+        values = [None] if rule.each is None else elements(rule.each(scope))
+        if not values:
+            yield rule, "`each` has no elements"
+        for index, value in enumerate(values):
+            scope.locals[0], scope.locals[1] = value, index
+            scope.name = event.name
+            scope.name = rule.name(scope)
+            if rule.when is not None and not rule.when(scope):
+                yield rule, ""
+            elif is_empty(scope.name):
+                yield rule, "the name is empty"
+            else:
+                yield rule, _lacking(rule, scope)
 
 
 def _lacking(rule: Rule, scope: Scope) -> str | None:

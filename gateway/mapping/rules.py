@@ -6,10 +6,11 @@ unmet leaves a rule out; if nothing is left the event is `skipped{incomplete}`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.tree import MarkedMap, Scalar
+from gateway.config.tree import MarkedList, MarkedMap, Scalar
 from gateway.mapping.compile import compile_condition
 from gateway.mapping.envelope import Enveloper, compile_envelope
 from gateway.mapping.merge import empty_map, merge, put
@@ -39,7 +40,10 @@ class Require:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One compiled rule. `each` is the list it runs over and `limited` the body after an opt-out of sale."""
+    """One compiled rule. `each` is the list it runs over and `limited` the body after an opt-out of sale.
+
+    `trees` are what name, each, body and limited were compiled from, for the tracing evaluator.
+    """
 
     name: Run
     when: Run | None
@@ -48,6 +52,7 @@ class Rule:
     body: Run
     limited: Run | None
     envelope: Enveloper
+    trees: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | No
     for extra in around.extra:
         body = merge(body if body is not None else empty_map(tree.mark), extra)
     code = _body(body, inside)
-    limited = _limited(body, around.limit, inside) if around.limit is not None else None
+    limited = _body(_limited_tree(body, around.limit), inside) if around.limit is not None else None
     requires = [around.require] if around.require else []
     if own := compile_require(tree.get("require"), inside):
         requires.append(own)
@@ -116,6 +121,7 @@ def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | No
         body=code.run,
         limited=limited.run if limited else None,
         envelope=envelope,
+        trees={"name": tree.get("name"), "each": tree.get("each"), "body": body, "limited": _limited_tree(body, around.limit)},
     )
 
 
@@ -142,20 +148,13 @@ def _body(body: Any, context: Context) -> Code:
     return compile_shape(body, context.narrowed(shown=f"{context.shown}.body")) if body is not None else constant({})
 
 
-def _limited(body: Any, limit: Any, context: Context) -> Code:
-    inner = context.narrowed(shown=f"{context.shown}.body")
-    if isinstance(body, MarkedMap):
-        return compile_shape(merge(body, limit), inner)
-    layers = [_body(body, context).run, compile_shape(limit, inner).run]
-
-    def run(scope: Scope) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for layer in layers:
-            value = layer(scope)
-            out.update(value if isinstance(value, dict) else {})
-        return out
-
-    return Code(run)
+def _limited_tree(body: Any, limit: Any) -> Any:
+    """The body with the limiting shape over it; a body that is an expression gets it as a last layer."""
+    if limit is None or isinstance(body, MarkedMap):
+        return None if limit is None else merge(body, limit)
+    layered = empty_map(limit.mark)
+    put(layered, "$merge", MarkedList(limit.mark, [body if body is not None else empty_map(limit.mark)]), limit.mark)
+    return merge(layered, limit)
 
 
 def _envelope(tree: MarkedMap, around: Surroundings, context: Context) -> Enveloper | None:
