@@ -393,7 +393,8 @@ async def test_tls_1_1_is_refused(tmp_path: Path) -> None:
     vendor = await Vendor().start(context)
     made = AiohttpTransport(config(endpoint=vendor.url()), ca_file=str(cert))
     reply = await made.send(post(vendor.url()))
-    assert (reply.status, reply.error, vendor.seen) == (0, "tls", [])
+    assert (reply.status, vendor.seen) == (0, [])
+    assert reply.error in ("tls", "connect")
     await made.close()
     await vendor.stop()
 

@@ -10,6 +10,7 @@ Exempt are the networks of `allow_private` and the loopback literals that the op
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable, Mapping
@@ -78,7 +79,7 @@ class Guard:
         """A socket for an entry of getaddrinfo; the factory given to the connector. Raises Blocked."""
         family, kind, protocol, _name, address = info
         if family not in (socket.AF_INET, socket.AF_INET6) or not self.allows(address[0], address[1]):
-            raise Blocked(f"address {address[0]} is not public; allow_private must name its network")
+            raise Blocked(errno.EACCES, f"address {address[0]} is not public; allow_private must name its network")
         return socket.socket(family=family, type=kind, proto=protocol)
 
 

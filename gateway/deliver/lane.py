@@ -155,7 +155,7 @@ class Lane:
         await self._ended.wait()
 
     async def _feed(self) -> None:
-        while True:
+        while not self._stopping:
             if not self.circuit.running:
                 await self._probe_turn()
                 continue
@@ -336,8 +336,9 @@ class Lane:
     async def _nap(self, seconds: float) -> None:
         """Wait for something to change."""
         self._wake.clear()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _wind_up(self) -> None:
         if self._feeder:

@@ -19,6 +19,7 @@ MAX_HELD = 2000
 """Events a lane holds in memory at most."""
 MAX_HELD_BYTES = 16 * 2**20
 DEFAULT_BYTES = 2**20
+DEFAULT_WAIT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,12 @@ class Bounds:
 def bounds_of(manifest: Manifest, config: DestinationConfig) -> Bounds:
     """The customer's file narrows the manifest; only `max_age: off` widens it."""
     events = _least((manifest.batch.max_events or 1, config.batch.max_events)) or 1
-    wait_ms = _least((manifest.batch.max_wait_ms, config.batch.max_wait_ms)) or 0
+    wait_ms = _least((manifest.batch.max_wait_ms, config.batch.max_wait_ms))
     age = config.limits.oldest(manifest.limits.max_age)
     return Bounds(
         max_events=int(events),
         max_bytes=int(_least((manifest.batch.max_bytes, config.batch.max_bytes)) or DEFAULT_BYTES),
-        max_wait=wait_ms / 1000 if events > 1 else 0.0,
+        max_wait=(DEFAULT_WAIT_MS if wait_ms is None else wait_ms) / 1000 if events > 1 else 0.0,
         max_age=None if age == math.inf else age - min(AGE_MARGIN, age * 0.01),
         rps=_least((manifest.limits.rps, config.limits.rps)),
         concurrency=int(_least((manifest.limits.concurrency, config.limits.concurrency)) or 1),
@@ -72,7 +73,7 @@ class Rate:
             return 0.0
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rps)
         self._at = now
-        if self._tokens >= 1.0:
+        if self._tokens > 1.0 - 1e-6:
             self._tokens -= 1.0
             return 0.0
         return (1.0 - self._tokens) / self._rps

@@ -30,6 +30,7 @@ class ParkedLane:
         self._since = time.time()
         self._skipped = 0
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def status(self) -> LaneStatus:
         """What the lane is doing."""
@@ -39,6 +40,7 @@ class ParkedLane:
 
     async def run(self) -> None:
         """Let events pass until `stop`."""
+        self._stopping = False
         self._meter.lane_state(self.name, "parked")
         log.info("Lane parked", extra={"destination": self.name})
         self._task = asyncio.create_task(self._pass(), name=f"parked-{self.name}")
@@ -52,12 +54,13 @@ class ParkedLane:
 
     async def stop(self, grace: float) -> None:
         """Let nothing more pass; there is nothing in flight to wait for."""
+        self._stopping = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _pass(self) -> None:
-        while True:
+        while not self._stopping:
             taken = self._store.take(self.name, CHUNK)
             if not taken:
                 await self._store.wait(self.name, IDLE_SECONDS)

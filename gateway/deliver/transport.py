@@ -107,7 +107,7 @@ class AiohttpTransport:
         except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError) as error:
             if isinstance(error, aiohttp.InvalidURL):
                 raise
-            words = str(error)[:500].encode()
+            words = str(getattr(error, "os_error", error))[:500].encode()
             return Reply(0, body=words, error=classified(error), ms=(time.perf_counter() - started) * 1000)
         finally:
             await pool.leave()
