@@ -131,6 +131,10 @@ class CompiledPlan:
                 why = why or lacking
                 continue
             part = self._part(rule, event, scope, len(parts), limited)
+            check = self._made.check
+            if check is not None and (unfit := check.lacking(scope)):
+                why = why or unfit
+                continue
             most = self._made.max_event_bytes
             if most is not None and len(part.body) > most:
                 return Ending(Outcome.REJECTED, "too_large", f"{len(part.body)} bytes, the vendor takes {most}")
