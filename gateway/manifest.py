@@ -38,7 +38,7 @@ from gateway.config.yaml_file import read_tree
 from gateway.errors import ConfigErrors, Problem
 
 SettingType = Literal["str", "int", "float", "bool", "list", "map"]
-_NAME = re.compile(r"[a-z][a-z0-9_]*$")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "list": list[Any], "map": dict[str, Any]}
 
 
@@ -147,6 +147,7 @@ class Manifest(Strict):
     blocks: Any = None
     defaults: Any = None
     require: Any = None
+    check: Any = None
     events: Any = None
     test: Any = None
     response: Any = None
@@ -218,7 +219,7 @@ def _names(tree: MarkedMap, stem: str) -> list[Problem]:
     if isinstance(name, str) and name != stem:
         problems.append(Problem(f'name is "{name}" and the file is {stem}.yaml', tree.mark.file, tree.marks["name"].line))
     for key, mark in settings.marks.items() if isinstance(settings, MarkedMap) else ():
-        if not _NAME.match(key):
+        if not _NAME.fullmatch(key):
             message = f"settings.{key}: a setting's name has small letters, digits and underscores"
             problems.append(Problem(message, mark.file, mark.line))
     return problems

@@ -6,15 +6,16 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-_HOST = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$")
-_KEY = re.compile(r"[!-9;-~]{4,200}$")
+_HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
+_KEY = re.compile(r"[!-9;-~]{4,200}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def listen_address(value: str) -> str:
     """`127.0.0.1:9090`, `[::1]:9090`, `localhost:0`."""
     name, _, port = value.rpartition(":")
-    if not name or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or (":" in name and not name.startswith("[")):
+    good = _HOST.fullmatch(name.lower()) or (name.startswith("[") and name.endswith("]") and _is_address(name[1:-1]))
+    if not good or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("must be host:port, for example 127.0.0.1:9090")
     return value
 
@@ -30,7 +31,7 @@ def host(value: str) -> str:
         return name
     if ":" in name:
         raise ValueError("must be a host name without a port")
-    if not _HOST.match(name):
+    if not _HOST.fullmatch(name):
         raise ValueError("must be a host name such as t.shop.example")
     return name.removesuffix(".")
 
@@ -69,7 +70,7 @@ def base_url(value: str) -> str:
 
 def write_key(value: str) -> str:
     """A public key that names a source: it travels in URLs and in Basic auth, so no blanks and no colon."""
-    if not _KEY.match(value):
+    if not _KEY.fullmatch(value):
         raise ValueError("must have 4 to 200 visible characters without a colon, for example wk_shop_7f3k2m")
     return value
 

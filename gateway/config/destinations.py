@@ -18,7 +18,7 @@ from gateway.config.models import DestinationConfig
 from gateway.config.references import References, Referred
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
 from gateway.config.validate import UNWRITTEN, trap_problems, validated, without_echo
-from gateway.config.words import hint
+from gateway.config.words import hint, shown
 from gateway.errors import ConfigErrors, Problem
 from gateway.manifest import Manifest, SettingSpec, discover, load_manifest, settings_model
 
@@ -105,7 +105,7 @@ def _manifest(tree: MarkedMap) -> tuple[Manifest | None, list[Problem]]:
     if not isinstance(wanted, Scalar):
         return None, []
     if wanted not in (vendors := discover()):
-        words = f'type "{wanted}" is not a destination{hint(wanted, vendors, lead="there are")}'
+        words = f'type "{shown(wanted)}" is not a destination{hint(wanted, vendors, lead="there are")}'
         return None, [Problem(words, mark.file, mark.line)]
     try:
         return load_manifest(str(wanted)), []
@@ -131,7 +131,7 @@ def _sources(tree: MarkedMap, known: Sequence[str]) -> tuple[list[str], list[Pro
         if not isinstance(name, Scalar):
             problems.append(Problem("sources must be a list of names, for example [shop]", mark.file, mark.line))
         elif known and name not in known:
-            problems.append(Problem(f'source "{name}" is not configured{hint(name, known)}', mark.file, mark.line))
+            problems.append(Problem(f'source "{shown(name)}" is not configured{hint(name, known)}', mark.file, mark.line))
     if not names and not problems:
         mark = tree.marks["sources"]
         problems.append(Problem("sources is empty; name the ones that may send here", mark.file, mark.line))

@@ -26,7 +26,7 @@ from gateway.config.sources import Clashes, good_name, source, text_of, unnamed
 from gateway.config.tree import MarkedMap, Scalar
 from gateway.config.validate import UNWRITTEN, trap_problems, validated, without_echo
 from gateway.config.warnings import warnings
-from gateway.config.words import suspicious
+from gateway.config.words import shown, suspicious
 from gateway.errors import ConfigErrors, Problem
 
 __all__ = ["load", "warnings"]
@@ -178,7 +178,7 @@ class _Run:
                 self._read(os.path.join(place, f"{stem}.yaml"), f"{name}.{stem}", name) for stem in stems if stem != "site"
             ]
         if not sources:
-            self._say(f"sources: {folder} holds no site", ("sources",))
+            self._say(f"sources: {shown(folder)} holds no site", ("sources",))
         return sources, destinations
 
     def _destination_drafts(self) -> list[_Draft]:
@@ -195,7 +195,7 @@ class _Run:
         try:
             return self.files.folder(folder)
         except ConfigErrors as error:
-            self._say(f"{key}: {folder} {error.problems[0].message}", (key,))
+            self._say(f"{key}: {shown(folder)} {error.problems[0].message}", (key,))
             return []
 
     def _yaml_names(self, folder: str, key: str) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.config import words
 from gateway.config.source_files import SourceFiles
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
 from gateway.errors import ConfigErrors, Problem
@@ -118,18 +119,19 @@ class References:
 
     def _file(self, scalar: Scalar, name: str) -> Scalar:
         shown = os.path.normpath(Path(scalar.mark.file).parent / name)
+        quoted = words.shown(shown)
         try:
             text = self._files.secret(shown, _MAX_SECRET).decode("utf-8-sig").rstrip("\r\n")
         except ConfigErrors as error:
             if self._needed:
-                self._absent(f"{shown} {error.problems[0].message}", "check the path and who may read it", scalar.mark)
+                self._absent(f"{quoted} {error.problems[0].message}", "check the path and who may read it", scalar.mark)
         except UnicodeDecodeError:
-            self._absent(f"{shown} is not UTF-8 text", "a secret is one line of text", scalar.mark)
+            self._absent(f"{quoted} is not UTF-8 text", "a secret is one line of text", scalar.mark)
         else:
             if text:
                 return Referred.of(scalar, text)
             if self._needed:
-                self._absent(f"{shown} is empty", "put the value there as one line", scalar.mark)
+                self._absent(f"{quoted} is empty", "put the value there as one line", scalar.mark)
         return Referred.of(scalar, scalar, missing=True)
 
     def _absent(self, what: str, remedy: str, mark: Mark) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.tree import Mark, MarkedMap, Scalar
+from gateway.config.words import shown as quoted
 from gateway.config.yaml_file import decode, parse_map, read_bytes
 from gateway.errors import ConfigErrors, Problem
 
@@ -43,7 +44,7 @@ class SourceFiles:
         shown = beside(mark, wanted)
         real = os.path.realpath(shown)
         if real in chain:
-            raise ConfigErrors([Problem(f"extends {wanted} goes round in a circle", mark.file, mark.line)])
+            raise ConfigErrors([Problem(f"extends {quoted(wanted)} goes round in a circle", mark.file, mark.line)])
         if len(chain) > _MAX_CHAIN:
             raise ConfigErrors([Problem(f"extends goes deeper than {_MAX_CHAIN} files", mark.file, mark.line)])
         base = self.resolve(self._base(shown, mark), (*chain, real))
@@ -57,7 +58,7 @@ class SourceFiles:
             first = error.problems[0]
             if first.line is not None:
                 raise
-            raise ConfigErrors([Problem(f"extends: {shown} {first.message}", mark.file, mark.line)]) from None
+            raise ConfigErrors([Problem(f"extends: {quoted(shown)} {first.message}", mark.file, mark.line)]) from None
 
     def secret(self, shown: str, most: int) -> bytes:
         """A secret file's bytes: watched, but no part of the hash that metrics show. Raises ConfigErrors."""

@@ -10,15 +10,16 @@ from gateway.config.models import Source
 from gateway.config.references import References, Referred
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
 from gateway.config.validate import validated, without_echo
+from gateway.config.words import shown
 from gateway.errors import Problem
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 NAME_RULE = "a name has letters, digits, - and _, at most 100"
 
 
 def good_name(name: str) -> bool:
     """Whether a source or destination may be called so: it becomes a file name, a metric label and a part of URLs."""
-    return bool(_NAME.match(name))
+    return bool(_NAME.fullmatch(name))
 
 
 def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at: str) -> tuple[Source | None, list[Problem]]:
@@ -90,8 +91,7 @@ class Clashes:
 
 def unnamed(name: str, what: str) -> str:
     """The sentence about a name that cannot be one."""
-    shown = name if len(name) <= 60 else f"{name[:60]}…"
-    return f'{what} "{shown}" cannot be called so: {NAME_RULE}'
+    return f'{what} "{shown(name)}" cannot be called so: {NAME_RULE}'
 
 
 def text_of(value: object) -> str | None:

@@ -68,6 +68,12 @@ def _sexagesimal(text: str) -> str:
     return f"{sign}{total:g}"
 
 
+def shown(text: str) -> str:
+    """A text of the input as a message may quote it: one line, at most 60 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:60]}…"
+
+
 def near(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant, or None."""
     names = sorted(set(known))

@@ -27,6 +27,7 @@ from gateway.errors import ConfigErrors, Problem
 MAX_BYTES = 1 << 20
 MAX_NODES = 30_000
 MAX_DEPTH = 32
+MAX_KEY = 256
 _MAX_PROBLEMS = 50
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -139,7 +140,8 @@ class _Builder:
 
     def problem(self, message: str, line: int, *, stop: bool = False) -> None:
         """Note a problem; raises _Stop when there are enough."""
-        self.problems.append(Problem(message, self.file, line))
+        last = len(self.lines) - (self.lines[-1] == "")
+        self.problems.append(Problem(message, self.file, max(1, min(line, last))))
         if stop or len(self.problems) >= _MAX_PROBLEMS:
             raise _Stop
 
@@ -238,7 +240,10 @@ class _Builder:
 
     def _key(self, key: Scalar) -> None:
         frame = self._stack[-1]
-        if key.plain and key == "":
+        if len(key) > MAX_KEY or "\n" in key:
+            self.problem(f"{self._path()}a key must be one line of at most {MAX_KEY} characters", key.mark.line)
+            key, frame.dropped = Scalar("?", key.mark, plain=False), True
+        elif key.plain and key == "":
             self.problem(f'{self._path()}a key is missing before ":"', key.mark.line)
             frame.dropped = True
         elif key.plain and key == "<<":
