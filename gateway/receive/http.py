@@ -29,13 +29,13 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 
 from gateway.clock import Clock
 from gateway.config.models import Gateway
-from gateway.errors import Malformed, QueueFull, Refused, RefusedReason
+from gateway.errors import QueueFull, Refused, RefusedReason
 from gateway.meter import Meter
 from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.hit import Intake
-from gateway.receive.reading import BODY_SECONDS
+from gateway.receive.reading import BODY_SECONDS, BadFraming
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
 from gateway.receive.routes import READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
@@ -141,7 +141,7 @@ class Door:
 
     async def _answer(self, rules: Rules, visit: Visit, row: Row) -> Reply:
         if visit.request.version != HttpVersion11 and not _is_plain_http10(visit.request):
-            return self._not_taken(visit, NATIVE, Malformed("the HTTP version or its framing is not supported"))
+            return self._not_taken(visit, NATIVE, BadFraming("the HTTP version or its framing is not supported"))
         if isinstance(row, Dialect):
             return await self._hit(rules, visit, row)
         if row.public:
@@ -172,7 +172,8 @@ class Door:
         reason = RefusedReason.FULL if isinstance(error, QueueFull) else error.reason
         self.meter.refused(visit.route.path, reason, events)
         reply = answers.full(error) if isinstance(error, QueueFull) else answers.refused(error)
-        return reply if visit.request.content.is_eof() else reply.closing()
+        whole = visit.request.content.is_eof() and not isinstance(error, BadFraming)
+        return reply if whole else reply.closing()
 
     def _other_method(self, rules: Rules, request: web.BaseRequest, row: Row, query: str) -> tuple[Reply, bytes]:
         if request.method != "OPTIONS":

@@ -182,7 +182,7 @@ class Server(web.Server):
 
     def all(self) -> list[Connection]:
         """The open connections."""
-        return [one for one in self._connections if isinstance(one, Connection)]
+        return [one for one in self._connections if isinstance(one, Connection) and one.transport is not None]
 
 
 class Listener:
@@ -239,7 +239,7 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._finish(self._server)
-        await self._server.shutdown(1.0)
+        await self._server.shutdown(min(1.0, grace))
         self._sweeper.cancel()
         await asyncio.gather(self._sweeper, return_exceptions=True)
         self._server = None

@@ -18,6 +18,12 @@ from gateway.receive.limits import MAX_BODY
 
 BODY_SECONDS = 10.0
 TOO_SLOW = 408
+
+
+class BadFraming(Malformed):
+    """It is not certain where the request ends: nothing more may be read from its connection."""
+
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -29,7 +35,7 @@ def check_announced(headers: Mapping[str, str]) -> None:
         raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
     transfer = headers.get("transfer-encoding")
     if transfer is not None and transfer.strip().lower() != "chunked":
-        raise Malformed("Transfer-Encoding must be chunked")
+        raise BadFraming("Transfer-Encoding must be chunked")
 
 
 async def read_body(request: web.BaseRequest, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
@@ -59,7 +65,7 @@ async def _arriving(request: web.BaseRequest, seconds: float) -> bytes:
     except TimeoutError:
         raise Refused("the body did not arrive in time", status=TOO_SLOW) from None
     except (web.RequestPayloadError, ConnectionError):
-        raise Malformed("the body is broken or cut short") from None
+        raise BadFraming("the body is broken or cut short") from None
     return b"".join(chunks)
 
 
@@ -73,5 +79,5 @@ async def _invite(request: web.BaseRequest) -> None:
     try:
         await request.writer.write(_CONTINUE)
     except ConnectionError:
-        raise Malformed("the body is broken or cut short") from None
+        raise BadFraming("the body is broken or cut short") from None
     request.writer.output_size = 0  # the interim reply is not part of the one to come

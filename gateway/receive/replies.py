@@ -157,13 +157,13 @@ class NativeAnswers:
 
 
 class SegmentAnswers:
-    """Segment's SDKs: 200 whatever became of the hit (refusals are counted), 429 when they should come again."""
+    """Segment's SDKs: 200 whatever became of the hit (refusals are counted), 429 and 408 when they should come again."""
 
     def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
         return SEGMENT_OK
 
     def refused(self, refusal: Refused) -> Reply:
-        return error_reply(refusal) if isinstance(refusal, RateLimited) else SEGMENT_OK
+        return error_reply(refusal) if refusal.status in (408, 429) else SEGMENT_OK
 
     def full(self, full: QueueFull) -> Reply:
         return _busy(429, full.retry_after)

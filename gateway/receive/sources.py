@@ -117,8 +117,8 @@ def host_name(host: str) -> str:
 def key_of(headers: Mapping[str, str], query: str) -> str | None:
     """The key outside the body: Basic auth, `?k=`, `?writeKey=`, `X-Write-Key`; None when there is none."""
     authorization = headers.get("authorization")
-    if authorization and authorization[:6].lower() == "basic ":
-        return _basic_user(authorization[6:])
+    if authorization and authorization[:5].lower() == "basic":
+        return _basic_user(authorization[5:])
     if query and ("k=" in query or "writeKey=" in query):
         key = query_value(query, "k") or query_value(query, "writeKey")
         if key:
