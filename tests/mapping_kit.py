@@ -5,13 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
 from gateway.config.models import DestinationConfig
 from gateway.config.tree import MarkedMap
 from gateway.config.yaml_file import parse_map
 from gateway.destination import Batch, Part, Reply
-from gateway.errors import ConfigErrors, Problem
+from gateway.errors import ConfigErrors
 from gateway.event import Event
 from gateway.manifest import Manifest
 from gateway.mapping import CompiledPlan, compile_plan
@@ -69,12 +70,10 @@ def plan_of(manifest: str, customer: str = "", *, meter: Meter | None = None, **
 
 def problems_of(manifest: str, customer: str = "", **given: Any) -> list[str]:
     """Every problem as `file:line: message`; fails where there is none."""
-    try:
+    with pytest.raises(ConfigErrors) as caught:
         plan_of(manifest, customer, **given)
-    except ConfigErrors as errors:
-        assert all(isinstance(problem, Problem) and problem.file for problem in errors.problems), errors.problems
-        return [str(problem) for problem in errors.problems]
-    raise AssertionError("nothing was found wrong")
+    assert all(problem.file for problem in caught.value.problems), caught.value.problems
+    return [str(problem) for problem in caught.value.problems]
 
 
 def event_of(name: str = "purchase", **data: Any) -> Event:

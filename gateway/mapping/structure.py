@@ -263,7 +263,9 @@ def split_loop(leaf: Any, context: Context) -> tuple[Any, str]:
 def compile_loop(leaf: Any, context: Context) -> tuple[Code, Context, int]:
     """The list of a loop, the context inside it, and the slot of its item (its index is in the next)."""
     source, name = split_loop(leaf, context)
-    code = compile_shape(source, context.at("$for"))
+    inner = context.at("$for")
+    # what is looped over is no output: it is not pruned, so $index counts what came in
+    code = compile_scalar(source, inner) if isinstance(source, Scalar) else compile_shape(source, inner)
     depth = len(context.loops)
     if depth >= MAX_LOOPS:
         context.problem(f"loops nest deeper than {MAX_LOOPS}", leaf)

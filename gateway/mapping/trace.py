@@ -226,7 +226,7 @@ class _Tracer:
         listed = self._value(parse_scalar(source, self.context), source, own) if isinstance(source, Scalar) else None
         if not isinstance(source, Scalar):
             listed = self.shape(source, path, steps)
-        values = elements(prune(listed))
+        values = elements(listed)
         if not values:
             self._note(path, own, None)
         out: list[Any] = []
