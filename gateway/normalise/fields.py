@@ -47,6 +47,8 @@ def _numeric(shape: Any) -> tuple[str, ...]:
 _NUMBERS = tuple((section, _numeric(shape)) for section, shape in _SHAPES.items() if section != "items" and _numeric(shape))
 _ITEM_NUMBERS = _numeric(event.Item)
 
+UNREAD_MONEY = "props.value"
+"""The key of `raw` under which a `props.value` stays that is no number."""
 _WORDS = ("granted", "denied", "unknown")
 _CHOICES: dict[Any, str] = {
     **dict.fromkeys(("granted", "true", "yes", "1", 1), "granted"),
@@ -97,12 +99,21 @@ def _numbers(data: dict[str, Any], dropped: list[str]) -> None:
         part = data.get(section)
         if type(part) is dict and not _fit(part, keys):
             data[section] = _with_numbers(part, keys, section, dropped)
+            if section == "props" and "value" not in data[section]:
+                _keep_unread(part.get("value"), data)
     items = data.get("items")
     if type(items) is list and not all(type(item) is dict and _fit(item, _ITEM_NUMBERS) for item in items):
         data["items"] = [_with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items]
     if "engagement_ms" in data:
         holder = _with_numbers({"engagement_ms": data.pop("engagement_ms")}, ("engagement_ms",), "engagement_ms", dropped)
         data.update(holder)
+
+
+def _keep_unread(money: Any, data: dict[str, Any]) -> None:
+    """A mapping can tell money that could not be read from no money at all."""
+    if money is not None and not (isinstance(money, str) and not money.strip()):
+        raw = data.get("raw")
+        data["raw"] = {**(raw if isinstance(raw, dict) else {}), UNREAD_MONEY: money}
 
 
 def _fit(part: dict[str, Any], keys: tuple[str, ...]) -> bool:
