@@ -159,11 +159,11 @@ class Tagway:
 
     async def _serve(self, application: web.Application, address: str) -> str:
         host, _, port = address.rpartition(":")
-        runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
         await runner.setup()
         self._runners.append(runner)
         try:
-            await web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=1).start()
+            await web.TCPSite(runner, host.strip("[]"), int(port)).start()
         except OSError as error:
             raise GatewayError(f"cannot listen on {address}: {error.strerror}") from error
         bound = runner.addresses[0]
