@@ -45,7 +45,9 @@ CONTEXT_MAPS: dict[str, dict[str, tuple[str, str]]] = {
     "network": {"carrier": ("raw", "carrier")},
 }
 """context.X.Y → section, key."""
-_ELSEWHERE = frozenset("traits externalId consent dataProcessingOptions userAgentData groupId library page campaign".split())
+_ELSEWHERE = frozenset(
+    "traits externalId consent dataProcessingOptions userAgentData groupId library page campaign integrations channel call".split()
+)
 """Parts of the context that are read by rules of their own, or of which nothing more is worth keeping."""
 
 TRAITS: dict[str, tuple[str, ...]] = {
@@ -261,4 +263,5 @@ def _options(name: str, options: Fields, data: Data) -> None:
         _put(data, "ids", "ga_session_id", options.get("sessionId"))
         _put(data, "session", "number", options.get("sessionNumber"))
     if options:
-        data.setdefault("raw", {}).setdefault("integrations", {})[name] = dict(options)
+        raw = data.setdefault("raw", {})
+        raw["integrations"] = {**mapping(raw.get("integrations")), name: dict(options)}
