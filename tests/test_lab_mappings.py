@@ -113,7 +113,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "many properties": RICH | {"props": RICH["props"] | {f"p{i}": i for i in range(60)}},
 }
 TAKEN_ALL_THE_SAME = {
-    ("meta", "bare"): "is required for events of a website",
     ("meta", "no page"): "event_source_url is required for events of a website",
     ("meta", "no device"): "client_user_agent is required for events of a website",
 }
