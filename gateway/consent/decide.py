@@ -36,11 +36,12 @@ _BY_LAW = (Signal("jurisdiction", "jurisdiction", {}, explicit=False),)
 def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> dict[str, Any]:
     """The consent block of an enriched event, in place of the client's own."""
     signals = read(data, hit, rules)
+    heard = [_heard(signal, rules.read) for signal in signals if signal.choices]
     law = _law(data, rules)
     block: dict[str, Any] = {}
     decided: dict[str, Sequence[Signal]] = {}
     for purpose in PURPOSES:
-        choice, deciding = _choice(purpose, signals, rules.read)
+        choice, deciding = _choice(purpose, heard)
         if choice == "unknown" and rules.unknown == "jurisdiction":
             choice, deciding = "granted" if law in _OPEN_LAW else "denied", _BY_LAW
         block[purpose] = choice
@@ -63,13 +64,16 @@ def _law(data: Mapping[str, Any], rules: SourceConsent) -> str:
     return jurisdiction(geo.get("country"), geo.get("region"))
 
 
-def _choice(purpose: str, signals: Sequence[Signal], kinds: Container[str]) -> tuple[str, Sequence[Signal]]:
-    """The choice and the signals that decided it; `kinds` are those that may grant."""
-    heard = [
-        signal
-        for signal in signals
-        if (choice := signal.choices.get(purpose)) == "denied" or (choice == "granted" and signal.kind in kinds)
-    ]
+def _heard(signal: Signal, kinds: Container[str]) -> Signal:
+    """The signal as far as it counts: whole where its kind may grant, else its denials."""
+    if signal.kind in kinds:
+        return signal
+    return signal._replace(choices={purpose: choice for purpose, choice in signal.choices.items() if choice == "denied"})
+
+
+def _choice(purpose: str, signals: Sequence[Signal]) -> tuple[str, Sequence[Signal]]:
+    """The choice and the signals that decided it."""
+    heard = [signal for signal in signals if purpose in signal.choices]
     if not heard:
         return "unknown", ()
     if len(heard) == 1:
