@@ -246,7 +246,11 @@ def config(**keys: Any) -> DestinationConfig:
 
 
 class Bench:
-    """A lane with everything round it. `async with` runs it; `until` waits for a condition, `advance` moves time."""
+    """A lane with everything round it.
+
+    `async with` runs it, a second time as a new lane over the same store; `until` waits for a condition, `advance` moves
+    time and lets the lane react.
+    """
 
     def __init__(
         self,
@@ -264,11 +268,17 @@ class Bench:
         self.plan = plan or FakePlan()
         self.meter = Recording()
         self.slept: list[float] = []
-        self.lane = Lane(
-            config(**keys),
-            destination(self.plan),
+        self._parts = config(**keys), destination(self.plan), need or Need(requires=("ad_storage",), ads=True)
+        self.lane = self._lane()
+        self._task: asyncio.Task[None] | None = None
+
+    def _lane(self) -> Lane:
+        made, destination, need = self._parts
+        return Lane(
+            made,
+            destination,
             self.plan,
-            need or Need(requires=("ad_storage",), ads=True),
+            need,
             cast(Store, self.store),
             self.transport,
             self.meter,
@@ -276,7 +286,6 @@ class Bench:
             rng=random.Random(7),
             sleep=self._sleep,
         )
-        self._task: asyncio.Task[None] | None = None
 
     async def _sleep(self, seconds: float) -> None:
         """Waiting inside the lane moves the clock instead."""
@@ -293,6 +302,8 @@ class Bench:
         )
 
     async def __aenter__(self) -> Bench:
+        if self._task:
+            self.lane = self._lane()
         self._task = asyncio.create_task(self.lane.run())
         return self
 

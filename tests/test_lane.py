@@ -15,7 +15,6 @@ from gateway.config.models import BatchLimits
 from gateway.consent.gate import Need
 from gateway.consent.withdrawal import subjects
 from gateway.deliver.gate import position
-from gateway.deliver.lane import Lane
 from gateway.deliver.parked import ParkedLane
 from gateway.destination import Batch, Destination, Judgement, Reply, Request
 from gateway.event import Event
@@ -765,10 +764,14 @@ async def test_a_lane_that_fails_can_be_run_again() -> None:
     async with bench:
         await bench.put(event(1))
         await bench.done(1)
+    assert bench.store.outcomes() == {"delivered": 1}
 
 
-async def test_stopping_a_lane_that_never_ran_is_fine() -> None:
+async def test_a_lane_stopped_before_it_ran_does_not_begin() -> None:
     bench = Bench()
-    await bench.lane.stop(1.0)
-    assert isinstance(bench.lane, Lane)
-    await ParkedLane("acme", bench.store, Meter()).stop(1.0)
+    await bench.put(event(1))
+    for lane in (bench.lane, ParkedLane("acme", bench.store, Meter())):
+        await lane.stop(1.0)
+        await lane.run()
+    assert bench.store.endings == {}
+    assert bench.transport.requests == []

@@ -54,8 +54,8 @@ _NOTHING = Ending(Outcome.SKIPPED, "unmapped", "the mapping has no such part any
 class Lane:
     """One destination's delivery.
 
-    `run` ends only by `stop` (or cancellation) and may be called again. The owner opens the lane in the store before, and
-    closes the transport after. `rng` and `sleep` are for tests.
+    `run` ends only by `stop`, or by an unforeseen error and may then be called again. The owner opens the lane in the
+    store before, and closes the transport after. `rng` and `sleep` are for tests.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
-        self._stopping, self._grace = False, 0.0
+        self._active, self._stopping, self._grace = False, False, 0.0
 
     @property
     def state(self) -> str:
@@ -132,8 +132,10 @@ class Lane:
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver until `stop`."""
-        self._stopping, self._grace = False, 0.0
+        """Deliver until `stop`; returns at once when that was called before."""
+        if self._stopping:
+            return
+        self._active = True
         self._ended.clear()
         self.circuit.announce()
         self._feeder = asyncio.create_task(self._feed(), name=f"feed-{self.name}")
@@ -142,20 +144,21 @@ class Lane:
             if not self._feeder.cancelled():
                 self._feeder.result()
         finally:
-            self._stopping = True
+            self._active = False
             await self._wind_up()
             self._ended.set()
 
     async def stop(self, grace: float) -> None:
         """Take no more, let requests in flight finish for `grace` seconds, give the rest back."""
+        self._stopping, self._grace = True, grace
         if self._feeder is None:
             return
-        self._stopping, self._grace = True, grace
+        self._active = False
         self._feeder.cancel()
         await self._ended.wait()
 
     async def _feed(self) -> None:
-        while not self._stopping:
+        while self._active:
             if not self.circuit.running:
                 await self._probe_turn()
                 continue
@@ -257,7 +260,7 @@ class Lane:
             self._timer.cancel()
             self._timer = None
         delay: float | None = None
-        while self.circuit.running and not self._stopping and len(self._flying) < self.circuit.limit:
+        while self.circuit.running and self._active and len(self._flying) < self.circuit.limit:
             now = self._clock.monotonic()
             bundle = self._batcher.next(now)
             if bundle is None:
@@ -268,7 +271,7 @@ class Lane:
                 self._batcher.put_back(bundle)
                 break
             self._launch(Trip(bundle))
-        if delay is not None and self.circuit.running and not self._stopping:
+        if delay is not None and self.circuit.running and self._active:
             self._timer = asyncio.get_running_loop().call_later(max(delay, 0.001), self._dispatch)
 
     def _launch(self, trip: Trip) -> None:

@@ -39,8 +39,9 @@ class ParkedLane:
         )
 
     async def run(self) -> None:
-        """Let events pass until `stop`."""
-        self._stopping = False
+        """Let events pass until `stop`; returns at once when that was called before."""
+        if self._stopping:
+            return
         self._meter.lane_state(self.name, "parked")
         log.info("Lane parked", extra={"destination": self.name})
         self._task = asyncio.create_task(self._pass(), name=f"parked-{self.name}")
