@@ -199,6 +199,7 @@ def framing() -> dict[str, bytes]:
         "odd scheme": b"GET ftp://a/" + c + b" HTTP/1.1\r\n" + host + b"\r\n",
         "two slashes": b"GET //" + c + b"[ HTTP/1.1\r\n" + host + b"\r\n",
         "connect": b"CONNECT " + c + b":443 HTTP/1.1\r\n" + host + b"\r\n",
+        "connect without target": b"CONNECT \r\n" + c + b":443 HTTP/1.1\r\n" + host + b"\r\n",
         "connect without port": b"CONNECT [ HTTP/1.1\r\n" + host + b"\r\n",
         "upgrade": b"GET /" + c + b" HTTP/1.1\r\n" + host + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         "old websocket": b"GET /p.gif HTTP/1.1\r\n" + host + b"Sec-WebSocket-Key1: " + c + b"\r\n\r\n",

@@ -23,9 +23,11 @@ from collections import Counter
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import ERROR
 
 from gateway.errors import GatewayError, Refused, RefusedReason, TooLarge
 from gateway.receive.http import LIMITS, OTHER, UNFORESEEN, Door, places
@@ -79,7 +81,9 @@ class Connection(web.RequestHandler):
         return self.waits and not self._head
 
     def overdue(self, now: float, seconds: float) -> bool:
-        """Whether a header, or the reading of a reply, takes longer than allowed."""
+        """Whether a header, or the reading of a reply, takes longer than allowed, or nobody serves the connection."""
+        if self._task_handler is not None and self._task_handler.done():
+            return True
         since = self.stalled_since if self.writing_paused else self.head_since if self.waits else None
         return since is not None and now - since > seconds
 
@@ -165,6 +169,17 @@ class Server(web.Server):
 
     def __call__(self) -> Connection:
         return Connection(self, self._loop, **self._kwargs)
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        # A CONNECT with an empty target leaves the parser without a URL, and aiohttp would drop the connection's task.
+        return super()._make_request(ERROR if message.url is None else message, payload, protocol, writer, task)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection; False when it is one too many."""
