@@ -12,7 +12,7 @@ import pytest
 
 from gateway.clock import FrozenClock
 from gateway.config.models import DestinationConfig, Gateway, Source
-from gateway.observe.metrics import MAX_SERIES, ROUTES, PrometheusMeter
+from gateway.observe.metrics import FAMILIES, MAX_SERIES, ROUTES, PrometheusMeter
 from gateway.queue.base import Counter, LaneDepth, StoreStats
 from gateway.receive.routes import DIALECTS, Dialect
 
@@ -152,6 +152,12 @@ def test_what_stages_report_is_counted() -> None:
         'tagway_validation_messages_total{destination="ga4"}': 2,
     }.items():
         assert seen[name] == value, name
+
+
+def test_everything_exposed_is_declared_and_everything_declared_is_exposed() -> None:
+    text = metrics_over().render()[0].decode()
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert types == {name: family.kind for name, family in FAMILIES.items()}
 
 
 def test_a_lane_is_in_one_state_at_a_time() -> None:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Literal, Protocol, get_type_hints
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
@@ -50,9 +51,88 @@ ROUTES = frozenset(
     /hooks/woocommerce/{source} /hooks/stripe/{source} /data /tr /i /com.snowplowanalytics.snowplow/tp2 /o/{token}.gif
     /c/{token} /v1/consent /v1/projects/{key}/settings /v1/m /tag.js /healthz /readyz /robots.txt""".split()
 )
-REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-DELIVERY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric family as it is exposed; `stored` ones are read from the store at scrape."""
+
+    kind: Kind
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    stored: bool = False
+
+
+FAMILIES: dict[str, Family] = {
+    "tagway_http_requests_total": Family("counter", "Answered requests of the public listener.", ("route", "status")),
+    "tagway_http_request_duration_seconds": Family(
+        "histogram",
+        "Time from the head of a request to its answer.",
+        buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+    ),
+    "tagway_events_received_total": Family(
+        "counter", "Events decoded from hits, before de-duplication.", ("source", "dialect")
+    ),
+    "tagway_refused_total": Family("counter", "Hits and events not taken.", ("route", "reason")),
+    "tagway_dropped_fields_total": Family("counter", "Values of hits that could not be used.", ("source", "field")),
+    "tagway_outcomes_total": Family(
+        "counter",
+        "How events ended; duplicates are counted at their source and carry no destination.",
+        ("source", "destination", "outcome", "reason"),
+        stored=True,
+    ),
+    "tagway_delivery_duration_seconds": Family(
+        "histogram",
+        "Time of one request to a vendor.",
+        ("destination",),
+        buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    ),
+    "tagway_queue_depth": Family("gauge", "Events that wait for a destination.", ("destination",), stored=True),
+    "tagway_queue_retrying": Family("gauge", "Of these, events in the retry table.", ("destination",), stored=True),
+    "tagway_queue_oldest_age_seconds": Family("gauge", "Age of the oldest event that waits.", ("destination",), stored=True),
+    "tagway_queue_bytes": Family("gauge", "Bytes of the log with its copies.", stored=True),
+    "tagway_queue_wal_bytes": Family("gauge", "Bytes of the write-ahead log in use.", stored=True),
+    "tagway_queue_full": Family("gauge", "1 while hits are refused for want of room.", stored=True),
+    "tagway_queue_corrupt_rows": Family("gauge", "Rows that failed their checksum.", stored=True),
+    "tagway_disk_free_bytes": Family("gauge", "Free bytes where the store lives.", stored=True),
+    "tagway_commit_duration_seconds": Family(
+        "histogram",
+        "Time of one commit with its sync.",
+        buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0),
+        stored=True,
+    ),
+    "tagway_lane_state": Family("gauge", "1 for the state a lane is in, 0 for the others.", ("destination", "state")),
+    "tagway_last_delivery_timestamp_seconds": Family("gauge", "When a vendor last took an event.", ("destination",)),
+    "tagway_token_expiry_timestamp_seconds": Family("gauge", "When a vendor's token ends.", ("destination",)),
+    "tagway_api_sunset_timestamp_seconds": Family("gauge", "When the vendor ends the API version in use.", ("destination",)),
+    "tagway_mapping_nulls_total": Family(
+        "counter", "Times a function of a mapping could not do its work and gave null.", ("destination", "field")
+    ),
+    "tagway_validated_events_total": Family(
+        "counter", "Events asked about at a vendor's validation endpoint.", ("destination",)
+    ),
+    "tagway_validation_messages_total": Family("counter", "Complaints of a vendor's validation endpoint.", ("destination",)),
+    "tagway_config_info": Family("gauge", "The configuration in use.", ("hash",)),
+}
+"""Everything that `/metrics` shows, by name."""
+
+
+def _made(name: str, registry: CollectorRegistry | None) -> Any:
+    """The family as a Prometheus metric that is counted in memory."""
+    family = FAMILIES[name]
+    if family.kind == "histogram":
+        return Histogram(name, family.text, family.labels, buckets=family.buckets, registry=registry)
+    return (Counter if family.kind == "counter" else Gauge)(name, family.text, family.labels, registry=registry)
+
+
+def _gauge(name: str, rows: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    """The family as read at this scrape."""
+    made = GaugeMetricFamily(name, FAMILIES[name].text, labels=FAMILIES[name].labels)
+    for labels, value in rows:
+        made.add_metric(labels, value)
+    return made
 
 
 def _schema_fields() -> frozenset[str]:
@@ -76,14 +156,14 @@ class HasVersion(Protocol):
         """The vendor's."""
 
 
-class _Family:
+class _Children:
     """The children of one family by their label values; at most MAX_SERIES of them."""
 
     __slots__ = ("children", "metric", "width")
 
-    def __init__(self, metric: Any, width: int) -> None:
-        self.metric = metric
-        self.width = width
+    def __init__(self, name: str, registry: CollectorRegistry) -> None:
+        self.metric = _made(name, registry)
+        self.width = len(FAMILIES[name].labels)
         self.children: dict[tuple[str, ...], Any] = {}
 
     def child(self, labels: tuple[str, ...]) -> Any:
@@ -107,59 +187,28 @@ class PrometheusMeter(Meter):
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._clock = clock or Clock.from_environment()
         self._stored: StoreCollector | None = None
         self._sources: frozenset[str] | None = None
         self._destinations: frozenset[str] | None = None
+        self._seconds = _made("tagway_http_request_duration_seconds", self.registry)
+        self._requests = self._children("tagway_http_requests_total")
+        self._received = self._children("tagway_events_received_total")
+        self._refused = self._children("tagway_refused_total")
+        self._dropped = self._children("tagway_dropped_fields_total")
+        self._delivery = self._children("tagway_delivery_duration_seconds")
+        self._state = self._children("tagway_lane_state")
+        self._last = self._children("tagway_last_delivery_timestamp_seconds")
+        self._expiry = self._children("tagway_token_expiry_timestamp_seconds")
+        self._nulls = self._children("tagway_mapping_nulls_total")
+        self._validated = self._children("tagway_validated_events_total")
+        self._messages = self._children("tagway_validation_messages_total")
+        self._config = self._children("tagway_config_info")
+        self._sunset = self._children("tagway_api_sunset_timestamp_seconds")
 
-        def counter(name: str, text: str, *labels: str) -> _Family:
-            return _Family(Counter(name, text, labels, registry=registry), len(labels))
-
-        def gauge(name: str, text: str, *labels: str) -> _Family:
-            return _Family(Gauge(name, text, labels, registry=registry), len(labels))
-
-        self._requests = counter("tagway_http_requests_total", "Answered requests of the public listener.", "route", "status")
-        self._seconds = Histogram(
-            "tagway_http_request_duration_seconds",
-            "Time from the whole head of a request to its answer.",
-            buckets=REQUEST_BUCKETS,
-            registry=registry,
-        )
-        self._received = counter(
-            "tagway_events_received_total", "Events decoded from hits, before de-duplication.", "source", "dialect"
-        )
-        self._refused = counter("tagway_refused_total", "Hits and events not taken.", "route", "reason")
-        self._dropped = counter("tagway_dropped_fields_total", "Values of hits that could not be used.", "source", "field")
-        self._delivery = _Family(
-            Histogram(
-                "tagway_delivery_duration_seconds",
-                "Time of one request to a vendor.",
-                ["destination"],
-                buckets=DELIVERY_BUCKETS,
-                registry=registry,
-            ),
-            1,
-        )
-        self._state = gauge("tagway_lane_state", "1 for the state a lane is in, 0 for the others.", "destination", "state")
-        self._last = gauge("tagway_last_delivery_timestamp_seconds", "When a vendor last took an event.", "destination")
-        self._expiry = gauge("tagway_token_expiry_timestamp_seconds", "When a vendor's token ends.", "destination")
-        self._nulls = counter(
-            "tagway_mapping_nulls_total",
-            "Times a function of a mapping could not do its work and gave null.",
-            "destination",
-            "field",
-        )
-        self._validated = counter(
-            "tagway_validated_events_total", "Events asked about at a vendor's validation endpoint.", "destination"
-        )
-        self._messages = counter(
-            "tagway_validation_messages_total", "Complaints of a vendor's validation endpoint.", "destination"
-        )
-        self._config = gauge("tagway_config_info", "The configuration in use.", "hash")
-        self._sunset = gauge(
-            "tagway_api_sunset_timestamp_seconds", "When the vendor ends the API version in use.", "destination"
-        )
+    def _children(self, name: str) -> _Children:
+        return _Children(name, self.registry)
 
     def attach(self, store: Store, config: Gateway, prepared: Mapping[str, HasVersion]) -> None:
         """Read this store at scrape and take these names; again after a reload.
@@ -250,12 +299,7 @@ class StoreCollector(Collector):
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
         self._store = store
         self._now = now
-        self._commits = Histogram(
-            "tagway_commit_duration_seconds",
-            "Time of one commit with its sync.",
-            buckets=COMMIT_BUCKETS,
-            registry=None,
-        )
+        self._commits = _made("tagway_commit_duration_seconds", None)
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -271,37 +315,32 @@ class StoreCollector(Collector):
         for (source, lane, _label, outcome, reason), count in self._store.counters().items():
             if _is_outcome(outcome, reason):
                 totals[(source, lane, outcome, reason)] += count
-        family = CounterMetricFamily(
-            "tagway_outcomes",
-            "How events ended; duplicates are counted at their source and carry no destination.",
-            labels=("source", "destination", "outcome", "reason"),
-        )
+        name = "tagway_outcomes_total"
+        family = CounterMetricFamily(name, FAMILIES[name].text, labels=FAMILIES[name].labels)
         for labels, count in sorted(totals.items()):
             family.add_metric(labels, count)
         return family
 
     def _lanes(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("tagway_queue_depth", "Events that wait for a destination.", labels=["destination"])
-        retrying = GaugeMetricFamily("tagway_queue_retrying", "Of these, events in the retry table.", labels=["destination"])
-        age = GaugeMetricFamily(
-            "tagway_queue_oldest_age_seconds", "Age of the oldest event that waits.", labels=["destination"]
-        )
-        for lane in self._store.lanes():
-            waiting = self._store.depth(lane)
-            depth.add_metric([lane], waiting.queued)
-            retrying.add_metric([lane], waiting.retrying)
-            age.add_metric([lane], 0.0 if waiting.oldest is None else max(0.0, self._now() - waiting.oldest))
-        return iter((depth, retrying, age))
+        now = self._now()
+        waiting = {lane: self._store.depth(lane) for lane in self._store.lanes()}
+        yield _gauge("tagway_queue_depth", (((lane,), one.queued) for lane, one in waiting.items()))
+        yield _gauge("tagway_queue_retrying", (((lane,), one.retrying) for lane, one in waiting.items()))
+        ages = {lane: 0.0 if one.oldest is None else max(0.0, now - one.oldest) for lane, one in waiting.items()}
+        yield _gauge("tagway_queue_oldest_age_seconds", (((lane,), age) for lane, age in ages.items()))
 
     def _sizes(self) -> Iterator[Metric]:
         stats = self._store.stats()
         for seconds in stats.commit_seconds:
             self._commits.observe(seconds)
-        yield GaugeMetricFamily("tagway_queue_bytes", "Bytes of the log with its copies.", stats.log_bytes)
-        yield GaugeMetricFamily("tagway_queue_wal_bytes", "Bytes of the write-ahead log in use.", stats.wal_bytes)
-        yield GaugeMetricFamily("tagway_disk_free_bytes", "Free bytes where the store lives.", stats.disk_free)
-        yield GaugeMetricFamily("tagway_queue_full", "1 while hits are refused for want of room.", int(stats.full))
-        yield GaugeMetricFamily("tagway_queue_corrupt_rows", "Rows that failed their checksum.", stats.corrupt_rows)
+        for name, value in (
+            ("tagway_queue_bytes", stats.log_bytes),
+            ("tagway_queue_wal_bytes", stats.wal_bytes),
+            ("tagway_queue_full", stats.full),
+            ("tagway_queue_corrupt_rows", stats.corrupt_rows),
+            ("tagway_disk_free_bytes", stats.disk_free),
+        ):
+            yield _gauge(name, [((), float(value))])
 
 
 def _is_outcome(outcome: str, reason: str) -> bool:
