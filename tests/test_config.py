@@ -4,8 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
+from gateway.config import yaml_file
 from gateway.config.load import load
 from gateway.config.models import Gateway
 from gateway.errors import ConfigErrors
@@ -43,6 +45,13 @@ def with_destination(text: str, name: str = "meta") -> dict[str, str]:
     return {str(CONFIG): SHOP + "destinations: destinations/\n", f"configs/destinations/{name}.yaml": text}
 
 
+@pytest.fixture(params=["CSafeLoader", "SafeLoader"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML's two parsers word their errors differently; ours must not."""
+    monkeypatch.setattr(yaml_file, "_LOADER", getattr(yaml, request.param))
+
+
+@pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_a_bad_file_gives_exactly_its_messages(path: Path) -> None:
     text = path.read_text()

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
 _KEY = re.compile(r"[!-9;-~]{4,200}")
+_PATH = re.compile(r"/?([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?/?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -72,6 +73,13 @@ def write_key(value: str) -> str:
     """A public key that names a source: it travels in URLs and in Basic auth, so no blanks and no colon."""
     if not _KEY.fullmatch(value):
         raise ValueError("must have 4 to 200 visible characters without a colon, for example wk_shop_7f3k2m")
+    return value
+
+
+def url_path(value: str) -> str:
+    """The path of a route, such as `/m` or `t.js`: nothing that a URL would have to escape."""
+    if not _PATH.fullmatch(value):
+        raise ValueError("must be a path such as /m or t.js, of letters, digits, . _ ~ - and /")
     return value
 
 

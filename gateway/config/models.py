@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from gateway.config.addresses import base_url, host, is_loopback, listen_address, origin, write_key
+from gateway.config.addresses import base_url, host, is_loopback, listen_address, origin, url_path, write_key
 from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -83,6 +83,7 @@ Address = Annotated[str, AfterValidator(listen_address)]
 Host = Annotated[str, AfterValidator(host)]
 Origin = Annotated[str, AfterValidator(origin)]
 WriteKey = Annotated[str, AfterValidator(write_key)]
+UrlPath = Annotated[str, AfterValidator(url_path)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Network = Annotated[str, AfterValidator(_network)]
 Purpose = Literal["ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"]
@@ -122,10 +123,10 @@ class GeoHeaders(Strict):
 class Paths(Strict):
     """Neutral aliases beside the default routes: `{prefix}/{events}` and so on."""
 
-    prefix: str = ""
-    events: str | None = None
-    pixel: str | None = None
-    tag: str | None = None
+    prefix: UrlPath = ""
+    events: UrlPath | None = None
+    pixel: UrlPath | None = None
+    tag: UrlPath | None = None
 
 
 class Window(Strict):

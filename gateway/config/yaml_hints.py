@@ -22,10 +22,10 @@ def explain(error: Any, lines: list[str]) -> tuple[str, int]:
         return f"is not YAML: {_first_line(error)}", 1
     context = getattr(error, "context_mark", None) or mark
     words = f"{getattr(error, 'context', None) or ''} {getattr(error, 'problem', None) or ''}"
-    for test in (_quote_left_open, _alias, _braces_after_dollar, _first_character, _colon, _escape, _tag):
+    for test in (_quote_left_open, _alias, _braces_after_dollar, _first_character, _colon, _escape, _tag, _flow):
         if found := test(words, mark, context, lines):
             return found
-    return f"YAML cannot be read here ({_detail(error)}); look at the indentation and the quotes of this line", mark.line + 1
+    return "YAML cannot be read here; look at the indentation and the quotes of this line and the one above", mark.line + 1
 
 
 def cut_by_comment(scalar: Scalar, lines: list[str], end: Any) -> str | None:
@@ -62,10 +62,6 @@ def _word(lines: list[str], mark: Any) -> str:
 
 def _first_line(error: object) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _detail(error: Any) -> str:
-    return re.sub(r"<(.*?)>", r"\1", str(getattr(error, "problem", None) or _first_line(error)))
 
 
 def _quote_left_open(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str, int] | None:
@@ -121,4 +117,11 @@ def _escape(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str,
 def _tag(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str, int] | None:
     if "a tag" in words or "tag handle" in words:
         return "an unquoted ! begins a tag, which is not read; put the value in double quotes", context.line + 1
+    return None
+
+
+def _flow(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str, int] | None:
+    if "while parsing a flow" in words:
+        where = f"line {context.line + 1}" if context.line != mark.line else "this line"
+        return f"a comma is missing, or the […] or {{…}} that opens in {where} is not closed", mark.line + 1
     return None
