@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.config.tree import Scalar
-from gateway.config.words import suspicious
 from gateway.mapping import functions_identity, functions_more, functions_text, functions_value  # noqa: F401 (they register themselves)
 from gateway.mapping.expressions import ExpressionError, parse_condition, parse_expression, parse_template
 from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is_empty, max_args, nothing
@@ -44,9 +43,7 @@ def parse_scalar(leaf: Scalar, context: Context) -> Node | None:
     except ExpressionError as error:
         context.problem(explain(leaf, error), leaf)
         return None
-    if wrong := suspicious(leaf):
-        # the sentence begins with the path, without a colon
-        context.narrowed(shown="").problem(f"{context.shown or leaf} {wrong}", leaf)
+    context.trap(leaf, leaf)
     return Const(leaf, leaf.plain_value() if isinstance(leaf, Scalar) else leaf)
 
 

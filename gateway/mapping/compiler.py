@@ -7,7 +7,6 @@ from typing import Any
 
 from gateway.config.models import DestinationConfig, size
 from gateway.config.tree import MarkedList, MarkedMap, Scalar, plain
-from gateway.config.words import suspicious
 from gateway.errors import ConfigErrors, Problem
 from gateway.manifest import Manifest, revealed
 from gateway.mapping.assembly import LINES
@@ -56,6 +55,7 @@ def _context(manifest: Manifest, config: DestinationConfig, meter: Meter) -> Con
         tables={},
         meter=meter,
         problems=[],
+        noted=set(),
         file=manifest.tree.mark.file,
     )
 
@@ -79,9 +79,9 @@ def _tables(tree: MarkedMap, context: Context) -> dict[str, Mapping[str, Any]]:
 def _check_table(table: MarkedMap, context: Context) -> None:
     for key, value in table.items():
         inner = context.at(key)
-        for scalar in (key, value):
-            if isinstance(scalar, str) and (wrong := suspicious(scalar)):
-                inner.narrowed(shown="").problem(f"{inner.shown} {wrong}", key_mark(table, key))
+        inner.trap(key, key_mark(table, key))
+        if isinstance(value, str):
+            inner.trap(value, value)
         if isinstance(value, Scalar) and value.startswith("$"):
             inner.problem("a table holds constants, not expressions", value)
 

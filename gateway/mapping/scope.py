@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.config.tree import Mark, MarkedList, MarkedMap, Scalar
-from gateway.config.words import hint
+from gateway.config.words import hint, suspicious
 from gateway.errors import Problem
 from gateway.meter import Meter
 
@@ -99,6 +99,7 @@ class Context:
     tables: Mapping[str, Mapping[str, Any]]
     meter: Meter
     problems: list[Problem]
+    noted: set[tuple[str, int | None, str]]
     file: str
     roots: frozenset[str] = VALUES
     loops: tuple[str, ...] = ()
@@ -118,13 +119,21 @@ class Context:
         """The context of a key of the file that is not part of the output."""
         return replace(self, shown=f"{self.shown}.{shown}" if self.shown else shown)
 
-    def problem(self, message: str, place: Any = None) -> None:
-        """Note a mistake at a place (a marked value or a Mark); the path in the file is put before the message."""
+    def problem(self, message: str, place: Any = None, *, joint: str = ": ") -> None:
+        """Note a mistake at a place (a marked value or a Mark); the path in the file is put before the message.
+
+        One mistake of a block or of `defaults` reaches many events; it is noted once, with the path that met it first.
+        """
         mark = mark_of(place)
-        text = f"{self.shown}: {message}" if self.shown else message
-        found = Problem(text, mark.file if mark else self.file, mark.line if mark else None)
-        if found not in self.problems:
-            self.problems.append(found)
+        where = (mark.file, mark.line) if mark and mark.file else (self.file, None)
+        if (*where, message) not in self.noted:
+            self.noted.add((*where, message))
+            self.problems.append(Problem(f"{self.shown}{joint}{message}" if self.shown else message, *where))
+
+    def trap(self, scalar: str, place: Any) -> None:
+        """Note a key or value that YAML 1.1 reads as something else, unless it is quoted."""
+        if wrong := suspicious(scalar):
+            self.problem(wrong, place, joint=" ")
 
     def unknown(self, what: str, name: str, known: Any, place: Any) -> None:
         """Note an unknown name, with the near match or what there is."""

@@ -16,7 +16,6 @@ import re
 from typing import Any
 
 from gateway.config.tree import Scalar
-from gateway.config.words import suspicious
 from gateway.mapping.compile import NULL, compile_condition, compile_scalar
 from gateway.mapping.functions import as_text, is_empty
 from gateway.mapping.scope import ABSENT, KNOWN, MAX_LOOPS, Code, Context, Run, Scope, constant, key_mark
@@ -149,8 +148,7 @@ def _fields(fields: dict[str, Any], tree: dict[str, Any], context: Context) -> C
     codes = []
     for key, value in fields.items():
         inner = context.under(key)
-        if wrong := suspicious(key):
-            inner.narrowed(shown="").problem(f"{inner.shown} {wrong}", key_mark(tree, key))
+        inner.trap(key, key_mark(tree, key))
         codes.append((str(key), compile_shape(value, inner)))
     live = [(key, code) for key, code in codes if not _vanishes(code)]
     run = _kept_fields(live) if any(code.keeps for _, code in live) else _plain_fields(live)

@@ -124,7 +124,7 @@ class _Tracer:
         self.around = around
         self.part = part
         self.fields: dict[str, FieldTrace] = {}
-        self.context: Context = around.context.narrowed(problems=[])
+        self.context: Context = around.context.narrowed(problems=[], noted=set())
 
     def shape(self, tree: Any, path: str, steps: list[Step]) -> Any:
         """The value of a shape at a path; ABSENT where a `$keep` is conditional and its condition fails."""
