@@ -89,7 +89,7 @@ def narrow(consent: dict[str, Any], purposes: frozenset[str]) -> dict[str, Any]:
     """The consent block with withdrawn purposes denied, and the withdrawal named among its sources."""
     if not purposes:
         return consent
-    sources = [*consent.get("sources", ()), {"name": "withdrawal", "explicit": True, "denied": sorted(purposes)}]
+    sources = [*consent.get("sources", ()), {"name": "withdrawal", "explicit": True, "purposes": sorted(purposes)}]
     return {**consent, **dict.fromkeys(purposes, "denied"), "sources": sources}
 
 

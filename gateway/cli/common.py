@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import click
 import orjson
+from click import termui
 
 from gateway.config.load import load
 from gateway.config.models import Gateway
@@ -126,4 +127,4 @@ def _words(status: int, body: bytes) -> str:
 def progress_bar(total: int, label: str) -> Any:
     """A progress bar on a terminal, nothing elsewhere."""
     stderr = click.get_text_stream("stderr")
-    return click.progressbar(length=max(total, 1), label=label, file=stderr, hidden=not stderr.isatty())
+    return termui.progressbar(length=max(total, 1), label=label, file=stderr, hidden=not stderr.isatty())
