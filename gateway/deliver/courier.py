@@ -31,6 +31,9 @@ from gateway.queue.base import Firing
 
 log = logging.getLogger(__name__)
 _DELIVERED = Ending(Outcome.DELIVERED)
+_TAKEN = {Verdict.DELIVERED}
+_RETRY = {Verdict.RETRY}
+_ALIVE = {Verdict.DELIVERED, Verdict.REJECTED, Verdict.SPLIT}
 _QUICK_REASONS = frozenset({"vendor_5xx", "timeout", "connect", "dns", "tls"})
 
 
@@ -71,24 +74,26 @@ class Trip:
             self.works.append(piece.work)
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request that was sent showed: the pieces that travelled, the reply, one judgement per piece."""
+    """What a request that was sent showed: the pieces that travelled, the reply, one judgement per piece.
 
-    bundle: Bundle
-    reply: Reply
-    judgements: Sequence[Judgement]
+    `failed` tells that the whole request is to be sent again, and not for its rate.
+    """
 
-    @property
-    def failed(self) -> bool:
-        """Whether the whole request is to be sent again, and not for its rate."""
-        return all(j.verdict is Verdict.RETRY and j.reason != "rate" for j in self.judgements)
+    __slots__ = ("bundle", "failed", "judgements", "kinds", "reply")
+
+    def __init__(self, bundle: Bundle, reply: Reply, judgements: Sequence[Judgement]) -> None:
+        self.bundle, self.reply, self.judgements = bundle, reply, judgements
+        self.kinds = {judgement.verdict for judgement in judgements}
+        self.failed = self.kinds == _RETRY and all(judgement.reason != "rate" for judgement in judgements)
 
     @property
     def fleeting(self) -> bool:
         """Whether it may well pass within seconds."""
-        return self.reply.ms < retry.QUICK_SECONDS * 1000 and all(
-            j.verdict is Verdict.RETRY and j.reason in _QUICK_REASONS and j.retry_after is None for j in self.judgements
+        return (
+            self.failed
+            and self.reply.ms < retry.QUICK_SECONDS * 1000
+            and all(j.reason in _QUICK_REASONS and j.retry_after is None for j in self.judgements)
         )
 
 
@@ -183,12 +188,13 @@ class Courier:
     async def _try(self, trip: Trip, bundle: Bundle) -> Answer | None:
         """One request. None when nothing was left to send or nothing could be made of it; its pieces have come in then."""
         bundle = self._checked(trip, bundle)
-        request = self._request(trip, bundle) if bundle else None
-        if request is None:
+        made = self._request(trip, bundle) if bundle else None
+        if made is None:
             bundle = [piece for piece in bundle if piece in trip.open]
-            request = self._request(trip, bundle) if bundle else None
-        if request is None:
+            made = self._request(trip, bundle) if bundle else None
+        if made is None:
             return None
+        batch, request = made
         try:
             reply = await self._send(request)
         except ValueError as error:
@@ -196,7 +202,7 @@ class Courier:
             return None
         now = self._clock.now()
         trip.firings.append(self._recorder.firing(bundle, request, reply, now))
-        return self._read(trip, bundle, reply, now)
+        return self._read(trip, bundle, batch, reply, now)
 
     def _checked(self, trip: Trip, bundle: Bundle) -> Bundle:
         """What may still go."""
@@ -209,11 +215,12 @@ class Courier:
                 fit.append(piece)
         return fit
 
-    def _request(self, trip: Trip, bundle: Bundle) -> Request | None:
-        """The request for a bundle; None when the adapter raised, and then those for which it does have come in."""
+    def _request(self, trip: Trip, bundle: Bundle) -> tuple[Batch, Request] | None:
+        """The batch and request of a bundle; None when the adapter raised, and then those for which it does have come in."""
         now = self._clock.now()
         try:
-            return self._destination.request(batch_of(bundle), now)
+            batch = batch_of(bundle)
+            return batch, self._destination.request(batch, now)
         except Exception:  # noqa: BLE001  (boundary: an adapter's bug spoils its event, not the lane)
             self._log_adapter("request")
         spoilt = [piece for piece in bundle if len(bundle) == 1 or not self._renders(piece, now)]
@@ -242,8 +249,7 @@ class Courier:
         self._meter.delivery(self._lane, reply.ms / 1000)
         return reply
 
-    def _read(self, trip: Trip, bundle: Bundle, reply: Reply, now: float) -> Answer | None:
-        batch = batch_of(bundle)
+    def _read(self, trip: Trip, bundle: Bundle, batch: Batch, reply: Reply, now: float) -> Answer | None:
         try:
             judgements = self._destination.verdicts(reply, batch)
         except Exception:  # noqa: BLE001  (boundary: an adapter's bug spoils its event, not the lane)
@@ -259,18 +265,21 @@ class Courier:
 
     def _note(self, answer: Answer, batch: Batch, trip: Trip, now: float) -> None:
         """Tell the circuit what a request that was judged shows; failures are told once per batch, by _judge."""
-        kinds = {judgement.verdict for judgement in answer.judgements}
-        if Verdict.DELIVERED in kinds:
+        if Verdict.DELIVERED in answer.kinds:
             trip.taken, self.last_delivery = batch, now
             self._circuit.delivered()
             self._meter.delivered(self._lane, now)
-        if kinds & {Verdict.DELIVERED, Verdict.REJECTED, Verdict.SPLIT}:
+        if answer.kinds & _ALIVE:
             self._circuit.alive()
         elif any(judgement.reason == "rate" for judgement in answer.judgements):
             self._circuit.throttled(_longest(answer, now))
 
     def _judge(self, trip: Trip, answer: Answer, tries: int) -> Bundle:
         """Let the judged pieces come in; what is to be split is returned."""
+        if answer.kinds == _TAKEN:
+            for piece in answer.bundle:
+                trip.done(piece, _DELIVERED)
+            return []
         if answer.failed:
             self.last_failure = answer.reply.error or f"HTTP {answer.reply.status}"
             self._circuit.failed(self.last_failure)

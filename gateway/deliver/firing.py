@@ -24,6 +24,8 @@ class Recorder:
         found = {secret for secret in _secrets(settings) if len(secret) >= MIN_SECRET}
         self._secrets = sorted({form for secret in found for form in (secret, quote(secret, safe=""))}, key=len, reverse=True)
 
+        self._url = self._shown = ""
+
     def firing(self, pieces: Sequence[Piece], request: Request, reply: Reply, at: float) -> Firing:
         """The record of a request that was sent."""
         return Firing(
@@ -43,9 +45,10 @@ class Recorder:
 
     def line(self, request: Request) -> str:
         """`POST https://host/path (1234 bytes)`: no query, no secret."""
-        parts = urlsplit(request.url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{request.method} {self.masked(f'{parts.scheme}://{host}{parts.path}')} ({len(request.body)} bytes)"
+        if request.url != self._url:
+            parts = urlsplit(request.url)
+            self._url, self._shown = request.url, self.masked(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+        return f"{request.method} {self._shown} ({len(request.body)} bytes)"
 
     def answer(self, reply: Reply) -> str:
         """The vendor's own words as text of at most 2 KiB; a vendor may quote our token."""

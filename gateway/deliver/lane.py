@@ -88,7 +88,8 @@ class Lane:
         self._outbox = Outbox(self.name, store, self._settled, sleep)
         self._held: dict[tuple[str, int], Taken] = {}
         self._held_bytes = 0
-        self._flying: dict[asyncio.Task[None], Trip] = {}
+        self._flying: set[asyncio.Task[None]] = set()
+        self._task_name = f"send-{self.name}"
         self._probed: deque[tuple[str, int]] = deque(maxlen=64)
         self._totals: Counter[str] = Counter()
         self._wake = asyncio.Event()
@@ -259,25 +260,34 @@ class Lane:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        delay: float | None = None
-        while self.circuit.running and self._active and len(self._flying) < self.circuit.limit:
-            now = self._clock.monotonic()
-            bundle = self._batcher.next(now)
-            if bundle is None:
-                delay = self._batcher.due_in(now)
-                break
-            delay = self.circuit.hold_in(now) or self._rate.take(now)
-            if delay:
-                self._batcher.put_back(bundle)
-                break
-            self._launch(Trip(bundle))
-        if delay is not None and self.circuit.running and self._active:
+        while len(self._flying) < self.circuit.limit and (trip := self._next()):
+            self._launch(trip)
+
+    def _next(self) -> Trip | None:
+        """The next trip if one is ready and may begin; otherwise a timer is set for when one may."""
+        if not self.circuit.running or not self._active:
+            return None
+        now = self._clock.monotonic()
+        bundle = self._batcher.next(now)
+        delay = self._batcher.due_in(now) if bundle is None else self.circuit.hold_in(now) or self._rate.take(now)
+        if bundle is not None and not delay:
+            return Trip(bundle)
+        if bundle is not None:
+            self._batcher.put_back(bundle)
+        if delay is not None and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(max(delay, 0.001), self._dispatch)
+        return None
 
     def _launch(self, trip: Trip) -> None:
-        task = asyncio.create_task(self._carry(trip), name=f"send-{self.name}")
-        self._flying[task] = trip
+        task = asyncio.create_task(self._fly(trip), name=self._task_name)
+        self._flying.add(task)
         task.add_done_callback(self._landed)
+
+    async def _fly(self, trip: Trip | None) -> None:
+        """Carry one trip after another while there are more and as many at once are allowed."""
+        while trip:
+            await self._carry(trip)
+            trip = self._next() if len(self._flying) <= self.circuit.limit else None
 
     async def _carry(self, trip: Trip) -> None:
         try:
@@ -294,7 +304,7 @@ class Lane:
             log.exception("Validation failed", extra={"destination": self.name})
 
     def _landed(self, task: asyncio.Task[None]) -> None:
-        self._flying.pop(task, None)
+        self._flying.discard(task)
         self._dispatch()
         self._wake.set()
 
