@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.clock import Clock
-from gateway.queue import lanes, memory, schema
-from gateway.queue.base import LaneDepth, Settlement, Taken
+from gateway.outcomes import ENDINGS
+from gateway.queue import lanes, schema
+from gateway.queue.base import Counter, LaneDepth, Settlement, Taken
 from gateway.queue.database import Database, Hook
-from gateway.queue.memory import Memory
+from gateway.queue.memory import Memory, Position, load
 from gateway.queue.settle import UNREADABLE, settle
 from gateway.queue.stage import Stage
 from gateway.queue.take import Taking
@@ -57,7 +58,7 @@ class Core:
         try:
             schema.prepare(connection, os.urandom(32))
             connection.execute("update gauge set n = n + 1 where name = 'opens'")
-            self.memory: Memory = memory.load(connection)
+            self.memory: Memory = load(connection)
         except BaseException:
             connection.close()
             raise
@@ -140,7 +141,7 @@ class Core:
                 oldest += self._oldest_retry(lane_id, source)
         return LaneDepth(queued, retrying, min(oldest, default=None))
 
-    def _oldest_fresh(self, source: int, position: memory.Position) -> list[float]:
+    def _oldest_fresh(self, source: int, position: Position) -> list[float]:
         sql = "select received from log where id >= ? and id <= ? order by id limit 1"
         bounds = (schema.row_id(source, position.cursor), schema.row_id(source, schema.MASK))
         return [row[0] for row in self.reader.execute(sql, bounds)]
@@ -155,3 +156,15 @@ class Core:
         """Close both connections; an open transaction is undone."""
         self.reader.close()
         self.db.close()
+
+
+def named_counters(memory: Memory) -> dict[Counter, int]:
+    """The counters by names; beside the outcomes what was logged per source and name, and accepted per source."""
+    found: dict[Counter, int] = {}
+    for (lane, source, label, code), n in memory.counters.items():
+        outcome, reason = (schema.LOGGED, "") if code == schema.LOGGED_CODE else ENDINGS[code]
+        lane_name = "" if lane == schema.NO_LANE else memory.lanes[lane].name
+        found[(memory.sources[source].name, lane_name, label, str(outcome), reason)] = n
+    for state in memory.sources.values():
+        found[(state.name, "", "", schema.ACCEPTED, "")] = state.accepted
+    return found

@@ -23,7 +23,7 @@ from typing import Any
 from gateway.clock import Clock
 from gateway.config.models import Window
 from gateway.errors import QueueFull, StoreError
-from gateway.outcomes import ENDINGS, Receipt
+from gateway.outcomes import Receipt
 from gateway.queue import deadletters, firing, lanes, requeue, take, withdrawals
 from gateway.queue.audit import audit_file
 from gateway.queue.base import (
@@ -41,12 +41,11 @@ from gateway.queue.base import (
     Withdrawal,
 )
 from gateway.queue.checkpoint import Checkpointer, in_use
-from gateway.queue.core import Core, Limits
+from gateway.queue.core import Core, Limits, named_counters
 from gateway.queue.database import Hook
 from gateway.queue.folder import MOUNTS, Folder
 from gateway.queue.jobs import Erasure, Housekeeping
 from gateway.queue.lookup import Finder
-from gateway.queue.schema import ACCEPTED, LOGGED, LOGGED_CODE, NO_LANE
 from gateway.queue.settle import settle
 from gateway.queue.stage import Stage
 from gateway.queue.waiters import Waiters
@@ -295,15 +294,7 @@ class SqliteStore:
 
     def counters(self) -> Mapping[Counter, int]:
         """See base.Store.counters. Beside the outcomes: logged per source and name, accepted per source."""
-        memory = self._core.memory
-        found: dict[Counter, int] = {}
-        for (lane, source, label, code), n in memory.counters.items():
-            outcome, reason = (LOGGED, "") if code == LOGGED_CODE else ENDINGS[code]
-            lane_name = "" if lane == NO_LANE else memory.lanes[lane].name
-            found[(memory.sources[source].name, lane_name, label, str(outcome), reason)] = n
-        for state in memory.sources.values():
-            found[(state.name, "", "", ACCEPTED, "")] = state.accepted
-        return found
+        return named_counters(self._core.memory)
 
     def stats(self) -> StoreStats:
         """See base.Store.stats. `commit_seconds` are the commits since the last call."""
