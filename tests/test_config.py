@@ -372,3 +372,44 @@ class TestWhatWasRead:
         first = loaded(files)
         assert "token" in first.files
         assert loaded({"token": "b\n"}).hash == first.hash
+
+
+def test_zero_workers_is_what_this_version_does() -> None:
+    assert loaded({str(CONFIG): SHOP + "workers: 0\n"}).workers == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"configs/sites/.keep": ""}, "configs/gateway.yaml:1: sources: configs/sites holds no site"),
+        ({"configs/sites": "a file"}, "configs/gateway.yaml:1: sources: configs/sites is not a folder"),
+        (
+            {"configs/sites/shop/site.yaml": "hosts: [a.example]\n", "configs/sites/shop/my meta.yaml": META},
+            'configs/sites/shop/my meta.yaml: the destination "shop.my meta" cannot be called so: '
+            "a name has letters, digits, - and _, at most 100",
+        ),
+        ({"configs/sites/my shop/site.yaml": "hosts: [a.example]\n"}, 'the file "my shop" cannot be called so'),
+    ],
+)
+def test_folders_that_cannot_be_sites(files: dict[str, str], message: str) -> None:
+    assert any(message in line for line in problems({str(CONFIG): "sources: sites/\n"} | files))
+
+
+def test_a_chain_of_extends_ends_somewhere() -> None:
+    chain = {f"configs/shared/{n}.yaml": f"extends: {n + 1}.yaml\n" for n in range(30)}
+    found = problems(with_destination("extends: ../shared/0.yaml\n") | chain)
+    assert found == ["configs/shared/9.yaml:1: extends goes deeper than 10 files"]
+
+
+def test_a_syntax_error_of_a_shared_file_is_told_in_that_file() -> None:
+    files = with_destination("extends: ../shared/a.yaml\n") | {"configs/shared/a.yaml": "type: meta\nmode: @\n"}
+    assert problems(files) == ['configs/shared/a.yaml:2: a value cannot begin with @; quote it: "@"']
+
+
+def test_a_problem_of_a_manifest_is_a_problem_of_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    manifests = tmp_path / "vendors"
+    manifests.mkdir()
+    (manifests / "broken.yaml").write_text("name: broken\n")
+    monkeypatch.setattr("gateway.manifest.folder", lambda: manifests)
+    found = problems(with_destination("type: broken\n"))
+    assert "destinations/broken.yaml: confirms is missing" in found
