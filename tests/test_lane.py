@@ -732,7 +732,7 @@ async def test_the_status_says_in_words_what_is_wrong() -> None:
         await bench.put(*(event(n) for n in range(10)))
         await bench.until(lambda: bench.lane.state == "open")
         shown = bench.lane.status().to_json()
-    assert shown["reason"] == "5 requests in a row failed, the last one with HTTP 500"
+    assert shown["reason"] == "5 requests in a row failed: HTTP 500"
     assert (shown["breaker"], shown["last_failure"], shown["last_delivery"]) == ("open", "HTTP 500", None)
     orjson.dumps(shown)
 

@@ -70,12 +70,12 @@ class Circuit:
     def failed(self, why: str) -> None:
         """A request failed as a whole."""
         if self.breaker.failure(self._clock.monotonic()):
-            self._update(f"{self.breaker.failures} requests in a row failed, the last one with {why}")
+            self._update(f"{self.breaker.failures} requests in a row failed", why)
 
     def refused(self, keys: Collection[Key], why: str) -> None:
         """The vendor refused a batch for who we are."""
         if self.pause.refused(keys, why, self._clock.monotonic()):
-            self._update(f"the vendor refuses our credentials or version: {why}" if why else "the vendor refuses us")
+            self._update("the vendor refuses our credentials or version", why)
 
     def throttled(self, retry_after: float | None) -> None:
         """The vendor said 429: half as much at once, and after three in a row the whole lane waits."""
@@ -100,7 +100,8 @@ class Circuit:
         self.breaker.probing(now)
         self.pause.probing(now)
 
-    def _update(self, reason: str = "") -> None:
+    def _update(self, reason: str = "", words: str = "") -> None:
+        """`words` are the vendor's own: shown with the lane, but kept out of the log, as they may quote an event."""
         now = self._clock.now()
         before, self.state = self.state, self._resting
         if self.pause.paused:
@@ -109,8 +110,8 @@ class Circuit:
             self.state = "open"
         if self.state == before:
             return
-        self.since, self.reason = now, reason
-        self._log(before)
+        self.since, self.reason = now, f"{reason}: {words}" if words else reason
+        self._log(before, reason)
         if self.running:
             self.stoppages.end(now)
         else:
@@ -118,7 +119,7 @@ class Circuit:
         self._meter.lane_state(self._lane, self.state)
         self.changed()
 
-    def _log(self, before: State) -> None:
+    def _log(self, before: State, reason: str) -> None:
         level = logging.INFO if self.running else logging.WARNING
         words = {"paused": "Lane paused", "open": "Lane opened its breaker"}.get(self.state, "Lane resumed")
-        log.log(level, words, extra={"destination": self._lane, "state": self.state, "was": before, "reason": self.reason})
+        log.log(level, words, extra={"destination": self._lane, "state": self.state, "was": before, "reason": reason})
