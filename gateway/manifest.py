@@ -23,6 +23,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     create_model,
@@ -154,6 +155,7 @@ class Manifest(Strict):
     loop: Any = None
     validate_: Any = Field(default=None, alias="validate")
     tree: Any = None
+    _built: type[BaseModel] | None = PrivateAttr(default=None)
 
     @field_validator("docs")
     @classmethod
@@ -232,22 +234,29 @@ def _defaults(manifest: Manifest, tree: MarkedMap) -> list[Problem]:
         if spec.default is None:
             continue
         try:
-            settings_model(manifest, only=name).model_validate({name: _default(spec)})
+            _model(manifest, [name]).model_validate({name: _default(spec)})
         except ValidationError as error:
             message = f"settings.{name}.default does not fit its own declaration ({error.errors()[0]['msg']})"
             problems.append(Problem(message, tree.mark.file, tree["settings"].marks[name].line))
     return problems
 
 
-def settings_model(manifest: Manifest, *, only: str | None = None, without: AbstractSet[str] = frozenset()) -> type[BaseModel]:
+def settings_model(manifest: Manifest, *, without: AbstractSet[str] = frozenset()) -> type[BaseModel]:
     """A pydantic model of the `settings`: unknown keys are errors, secrets are SecretStr (also inside lists and maps).
 
-    `without` names settings that are not asked for.
+    `without` names settings that are not asked for. The whole model is made once per manifest.
     """
+    if without:
+        return _model(manifest, [name for name in manifest.settings if name not in without])
+    if manifest._built is None:
+        manifest._built = _model(manifest, list(manifest.settings))
+    return manifest._built
+
+
+def _model(manifest: Manifest, names: list[str]) -> type[BaseModel]:
+    specs = {name: manifest.settings[name] for name in names}
     fields: dict[str, Any] = {
-        name: (_annotation(spec), ... if spec.required else _default(spec))
-        for name, spec in manifest.settings.items()
-        if only in (None, name) and name not in without
+        name: (_annotation(spec), ... if spec.required else _default(spec)) for name, spec in specs.items()
     }
     return create_model(f"{manifest.name}_settings", __base__=Strict, **fields)
 

@@ -21,6 +21,7 @@ class SourceFiles:
     def __init__(self) -> None:
         self.watched: dict[str, None] = {}
         self._digests: dict[str, bytes] = {}
+        self._shared: dict[str, MarkedMap] = {}
 
     def tree(self, shown: str) -> MarkedMap:
         """The map in a file, under its name as messages show it. Raises ConfigErrors."""
@@ -52,8 +53,9 @@ class SourceFiles:
         return merged(base, own)
 
     def _base(self, shown: str, mark: Mark) -> MarkedMap:
+        """A shared file is read once for all that extend it: merging copies what it changes."""
         try:
-            return self.tree(shown)
+            return self._shared.get(shown) or self._shared.setdefault(shown, self.tree(shown))
         except ConfigErrors as error:
             first = error.problems[0]
             if first.line is not None:
