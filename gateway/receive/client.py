@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from multidict import MultiMapping
 
@@ -34,8 +34,7 @@ Headers = MultiMapping[str]
 """Case-insensitive, with repeated lines: what aiohttp requests carry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """The sender of one request.
 
     `ip` is None when it cannot be told; `host` is the name that the client asked for, as it came; `bad` tells that a

@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
 
 from gateway.clock import Clock
 from gateway.config.models import Gateway
@@ -35,7 +34,7 @@ from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.hit import Intake
-from gateway.receive.reading import BODY_SECONDS, BadFraming
+from gateway.receive.reading import BODY_SECONDS, BadFraming, check_version
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
 from gateway.receive.routes import READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
@@ -122,8 +121,8 @@ class Door:
             elif request.method not in row.methods:
                 reply, cors = self._other_method(rules, request, row, query)
             else:
-                visit = self._visit(rules, request, row, segment, query)
-                reply = await self._answer(rules, visit, row)
+                visit = self._visit(rules, request, row, segment, query, started)
+                reply = await (self._hit(rules, visit, row) if isinstance(row, Dialect) else row.answer(visit))
                 cors = visit.cors
         except Exception as error:  # noqa: BLE001  (boundary: whatever one request does, the listener goes on)
             reply = UNFORESEEN
@@ -131,31 +130,22 @@ class Door:
         self.meter.request(label, reply.status, self._clock.monotonic() - started)
         return Wire(reply.closing() if self.draining else reply, cors)
 
-    def _visit(self, rules: Rules, request: web.BaseRequest, row: Row, segment: str, query: str) -> Visit:
+    def _visit(self, rules: Rules, request: web.BaseRequest, row: Row, segment: str, query: str, started: float) -> Visit:
         client = rules.proxies.client(request.remote, request.headers)
         if client.suspect and not self._behind_proxy:
             self._behind_proxy = True
             log.warning("behind a proxy?", extra={"hint": BEHIND_PROXY})
         headers = clean_headers(request.headers)
-        return Visit(request, row, segment, clean_query(query) if query else "", headers, client, self._clock.now())
-
-    async def _answer(self, rules: Rules, visit: Visit, row: Row) -> Reply:
-        if visit.request.version != HttpVersion11 and not _is_plain_http10(visit.request):
-            return self._not_taken(visit, NATIVE, BadFraming("the HTTP version or its framing is not supported"))
-        if isinstance(row, Dialect):
-            return await self._hit(rules, visit, row)
-        if row.public:
-            visit.cors = ANY_ORIGIN
-        return await row.answer(visit)
+        query = clean_query(query) if query else ""
+        return Visit(request, row, segment, query, headers, client, started, self._clock.now())
 
     async def _hit(self, rules: Rules, visit: Visit, row: Dialect) -> Reply:
         if visit.request.method == "HEAD":
             return row.answers.accepted(())
         events = 1
         try:
-            hit = await rules.identify(
-                visit, self._clock.monotonic(), self._body_seconds, json=row.json, inner_key=row.inner_key
-            )
+            check_version(visit.request)
+            hit = await rules.identify(visit, self._body_seconds, json=row.json, inner_key=row.inner_key)
             raws = row.decode(hit)
             events = len(raws)
             results = await self._intake.accept(hit, raws) if raws else []
@@ -186,9 +176,8 @@ class Door:
 
     async def _consent(self, visit: Visit) -> Reply:
         try:
-            hit = await self._rules.identify(
-                visit, self._clock.monotonic(), self._body_seconds, inner_key=lambda body, _query: body_key(body)
-            )
+            check_version(visit.request)
+            hit = await self._rules.identify(visit, self._body_seconds, inner_key=lambda body, _query: body_key(body))
             user, ids, consent = read_choice(hit)
             await self._consents.choose(hit, user, ids, consent)
         except (Refused, QueueFull) as error:
@@ -197,6 +186,7 @@ class Door:
 
     async def _settings(self, visit: Visit) -> Reply:
         rules = self._rules
+        visit.cors = ANY_ORIGIN
         try:
             return sdk_settings(rules.config, rules.speakers, visit.segment, visit.client.host)
         except Refused as refusal:
@@ -204,10 +194,6 @@ class Door:
 
     def _ready(self) -> dict[str, Any]:
         return {"ready": not self.draining, "reasons": ["stopping"] if self.draining else [], "notes": self.notes()}
-
-
-def _is_plain_http10(request: web.BaseRequest) -> bool:
-    return request.version == HttpVersion10 and "Transfer-Encoding" not in request.headers
 
 
 def _wrong_method(methods: tuple[str, ...]) -> Reply:

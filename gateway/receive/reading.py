@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from aiohttp import web
-from aiohttp.http import HttpVersion11
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive.encoding import coding_of, decode
@@ -27,6 +27,13 @@ class BadFraming(Malformed):
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+def check_version(request: web.BaseRequest) -> None:
+    """Only HTTP/1.1, and HTTP/1.0 without Transfer-Encoding, which it does not have. Raises BadFraming."""
+    version = request.version
+    if version != HttpVersion11 and (version != HttpVersion10 or "Transfer-Encoding" in request.headers):
+        raise BadFraming("the HTTP version or its framing is not supported")
+
+
 def check_announced(headers: Mapping[str, str]) -> None:
     """Refuse by the headers alone (names in lower case). Raises TooLarge, Malformed."""
     length = headers.get("content-length")
@@ -38,17 +45,30 @@ def check_announced(headers: Mapping[str, str]) -> None:
         raise BadFraming("Transfer-Encoding must be chunked")
 
 
+def body_at_hand(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes | None:
+    """The decoded body where all of it has come with the headers, as it nearly always has; else None.
+
+    Raises like `read_body`.
+    """
+    content = request.content
+    if not content.is_eof() or content.exception() is not None:
+        return None
+    return _decoded(content.read_nowait(), headers)
+
+
 async def read_body(request: web.BaseRequest, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
     """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, Refused 408 (too slow)."""
-    coding = coding_of(headers["content-encoding"]) if "content-encoding" in headers else ""
-    content = request.content
-    if content.is_eof() and content.exception() is None:
-        body = content.read_nowait()
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
-    else:
-        body = await _arriving(request, seconds)
-    return decode(body, coding, MAX_BODY) if coding else body
+    if "content-encoding" in headers:
+        coding_of(headers["content-encoding"])
+    return _decoded(await _arriving(request, seconds), headers)
+
+
+def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
+    if len(body) > MAX_BODY:
+        raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
+    if "content-encoding" not in headers:
+        return body
+    return decode(body, coding_of(headers["content-encoding"]), MAX_BODY)
 
 
 async def _arriving(request: web.BaseRequest, seconds: float) -> bytes:

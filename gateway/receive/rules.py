@@ -11,7 +11,7 @@ from gateway.receive.client import Proxies
 from gateway.receive.cors import ANY_ORIGIN, Origins
 from gateway.receive.hit import Hit
 from gateway.receive.limits import Rates, check_depth
-from gateway.receive.reading import check_announced, read_body
+from gateway.receive.reading import body_at_hand, check_announced, read_body
 from gateway.receive.replies import Reply
 from gateway.receive.routes import DIALECTS, InnerKey, Row, Service, Table
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
@@ -30,10 +30,8 @@ class Rules:
         self.proxies = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent)
         self.rates = Rates(config.sources)
 
-    async def identify(
-        self, visit: Visit, now: float, seconds: float, *, json: bool = True, inner_key: InnerKey | None = None
-    ) -> Hit:
-        """The hit, once it is known who speaks and that they may; `now` is monotonic. Raises Refused.
+    async def identify(self, visit: Visit, seconds: float, *, json: bool = True, inner_key: InnerKey | None = None) -> Hit:
+        """The hit, once it is known who speaks and that they may. Raises Refused.
 
         What can be refused by the headers is, before the body is read; a body that may name its own source is read first.
         """
@@ -41,12 +39,16 @@ class Rules:
         key = key_of(visit.headers, visit.query)
         body = None
         if key is None and inner_key is not None:
-            body = await read_body(visit.request, visit.headers, seconds)
+            body = body_at_hand(visit.request, visit.headers)
+            if body is None:
+                body = await read_body(visit.request, visit.headers, seconds)
             key = inner_key(body, visit.query) or self._bearer(visit)
         speaker = self.speakers.speaker(key, visit.client.host)
-        self._admit(visit, speaker, now)
+        self._admit(visit, speaker)
         if body is None:
-            body = await read_body(visit.request, visit.headers, seconds)
+            body = body_at_hand(visit.request, visit.headers)
+            if body is None:
+                body = await read_body(visit.request, visit.headers, seconds)
         if json:
             check_depth(body)
         return visit.hit(speaker, body)
@@ -65,11 +67,11 @@ class Rules:
         token = bearer_of(visit.headers)
         return token if token and self.speakers.knows(token) else None
 
-    def _admit(self, visit: Visit, speaker: Speaker, now: float) -> None:
+    def _admit(self, visit: Visit, speaker: Speaker) -> None:
         origin = visit.headers.get("origin")
         if origin is not None:
             lines = self.origins.lines(origin, speaker.source)
             if lines is None:
                 raise Refused("the Origin is not one of the source", reason=RefusedReason.ORIGIN, status=403)
             visit.cors = lines
-        self.rates.check(speaker.source, visit.client.ip, now)
+        self.rates.check(speaker.source, visit.client.ip, visit.started)

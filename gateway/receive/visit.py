@@ -22,7 +22,8 @@ class Visit:
     """A request on its way through the checks.
 
     `segment` is what the row's `{name}` stands for; `headers` and `query` are clean (gateway/receive/clean.py); `cors`
-    are the header lines that let the page read the reply, empty until its origin was found on the list.
+    are the header lines that let the page read the reply, empty until its origin was found on the list. `started` is
+    monotonic, `received` wall time.
     """
 
     request: web.BaseRequest
@@ -31,6 +32,7 @@ class Visit:
     query: str
     headers: dict[str, str]
     client: Client
+    started: float
     received: float
     cors: bytes = b""
 
