@@ -85,7 +85,7 @@ class Tagway:
             refuse_open_listeners(self.config)
         await self.store.open()
         self.meter.attach(self.store, self.config, self.prepared)
-        await self.lanes.start(self.prepared)
+        await self.lanes.start(self.prepared, held_lanes(self.config))
         await self._listen()
         self._tasks = [
             asyncio.create_task(self._retain(), name="retention"),
@@ -123,7 +123,7 @@ class Tagway:
             self.intake.reconfigure(config, needs_by_source(config, prepared))
             self.door.reconfigure(config)
             self.meter.attach(self.store, config, prepared)
-            await self.lanes.start(prepared)
+            await self.lanes.start(prepared, held_lanes(config))
             self.lanes.probe()
             log.info("configuration reloaded", extra={"config": config.hash[:12]})
 
@@ -178,7 +178,7 @@ class Tagway:
                 log.exception("retention failed; trying again")
 
     async def _watch(self) -> None:
-        async for _ in changes(self.config.files):
+        async for _ in changes(lambda: self.config.files):
             with contextlib.suppress(ConfigErrors):
                 try:
                     await self.reload()
@@ -190,6 +190,11 @@ class Tagway:
         for key in ("listen", "admin", "metrics", "queue"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("this change needs a restart", extra={"key": key})
+
+
+def held_lanes(config: Gateway) -> frozenset[str]:
+    """Destinations left out for their errors (`config_errors: hold`): their events wait until the file is mended."""
+    return frozenset(held.name for held in config.held if held.kind == "destination")
 
 
 def open_store(config: Gateway, clock: Clock) -> SqliteStore:

@@ -33,8 +33,8 @@ class Lanes:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._transports: list[Transport] = []
 
-    async def start(self, ready: Mapping[str, Ready]) -> None:
-        """Open a lane for every destination and park the lanes that no file names any more."""
+    async def start(self, ready: Mapping[str, Ready], held: frozenset[str] = frozenset()) -> None:
+        """Open a lane for every destination and park the lanes that no file names any more; those in `held` just wait."""
         for name, one in ready.items():
             await self._store.open_lane(name, one.config.sources)
             transport = self._factory(one)
@@ -43,7 +43,7 @@ class Lanes:
                 one.config, one.destination, one.plan, one.need, self._store, transport, self._meter, self._clock
             )
         for name in self._store.lanes():
-            if name not in self._lanes:
+            if name not in self._lanes and name not in held:
                 self._lanes[name] = ParkedLane(name, self._store, self._meter)
         self._tasks = {
             name: asyncio.create_task(_supervise(lane, name), name=f"lane-{name}") for name, lane in self._lanes.items()

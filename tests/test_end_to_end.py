@@ -185,3 +185,18 @@ async def test_audit_sees_a_damaged_counter_or_row(tmp_path: Path, lab: Lab, dam
         with sqlite3.connect(tmp_path / "data" / "tagway.db") as connection:
             connection.execute(damage)
         connection.close()
+
+
+async def test_a_held_destination_keeps_its_events_until_its_file_is_mended(tmp_path: Path, lab: Lab) -> None:
+    files = lab_files(lab, ["meta", "tiktok"])
+    async with running(tmp_path, files, gateway="config_errors: hold\n") as gateway:
+        (tmp_path / "destinations" / "tiktok.yaml").write_text("type: tiktok\nsettngs: {}\n")
+        await gateway.admin("POST", "/reload", {})
+        await gateway.send(purchase("e-1"))
+        while (await gateway.outcomes("meta")) != {"delivered": 1}:
+            await asyncio.sleep(0.02)
+        assert gateway.app.store.depth("tiktok").queued == 1
+        (tmp_path / "destinations" / "tiktok.yaml").write_text(files["tiktok"])
+        await gateway.admin("POST", "/reload", {})
+        await gateway.idle()
+        assert (await gateway.outcomes("tiktok")) == {"delivered": 1}
