@@ -111,6 +111,15 @@ class TestReplies:
             assert (answer.status, orjson.loads(answer.body)) == (200, {"success": True})
         assert [reason for _, reason in at.counts.refusals] == ["malformed", "unknown_key", "malformed"]
 
+    async def test_a_segment_call_may_come_as_an_image(self, at: House) -> None:
+        data = b64encode(b'{"writeKey":"wk_blog","event":"Signed Up","userId":"u>?"}').decode().replace("+", "%2B")
+        answer = await at.ask("GET", f"/v1/pixel/track?data={data}", host="elsewhere.example")
+        assert answer.body == PIXEL
+        assert [(hit.source, hit.route) for hit, _ in at.intake.hits] == [("blog", "/v1/pixel/track")]
+        for bad in ("", "data=%%%", "data=AAAA"):
+            assert (await at.ask("GET", f"/v1/pixel/track?{bad}")).body == PIXEL
+        assert at.intake.events == 1
+
     async def test_sdk_measurements_are_thrown_away(self, at: House) -> None:
         answer = await at.ask("POST", "/v1/m", '{"series":[]}')
         assert orjson.loads(answer.body) == {"success": True}

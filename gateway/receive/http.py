@@ -104,7 +104,7 @@ class Door:
         return self._rules.proxies.is_visitor(peer)
 
     def application(self) -> web.Application:
-        """The door as an aiohttp application with the parser limits it needs, for embedding; the Listener goes without its router."""
+        """The door as an aiohttp application with the parser limits it needs, for embedding; Listener does without it."""
         application = web.Application(handler_args=LIMITS)
         application.router.add_route("*", "/{any:.*}", self.handle)
         return application

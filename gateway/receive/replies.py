@@ -69,7 +69,7 @@ class Reply:
 
 
 class Wire(web.StreamResponse):
-    """One Reply on its way to one request: a single write, without aiohttp's header maps (12 µs cheaper than Response).
+    """One Reply on its way to one request: a single write, without aiohttp's header maps: cheaper than its plain 204.
 
     `extra` are header lines of this request alone (CORS), complete with their line ends.
     """

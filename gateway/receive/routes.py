@@ -17,7 +17,7 @@ from gateway.errors import ConfigErrors, Problem, Refused
 from gateway.receive import json, pixel, segment
 from gateway.receive.hit import Hit, RawEvent
 from gateway.receive.replies import IMAGE, NATIVE, SEGMENT, Answers, Reply
-from gateway.receive.sources import body_key
+from gateway.receive.sources import body_key, data_key
 
 if TYPE_CHECKING:
     from gateway.receive.visit import Visit
@@ -84,6 +84,16 @@ DIALECTS: tuple[Dialect, ...] = (
     _posted("/v1/alias", segment.decode, SEGMENT, "/v1/a"),
     _posted("/v1/batch", segment.decode, SEGMENT, "/v1/b"),
     _posted("/v1/import", segment.decode, SEGMENT),
+    *(
+        Dialect(
+            path=f"/v1/pixel/{call}",
+            methods=READ,
+            decode=segment.decode,
+            answers=IMAGE,
+            inner_key=lambda _body, query: data_key(query),
+        )
+        for call in ("track", "page", "screen", "identify", "group", "alias")
+    ),
 )
 
 

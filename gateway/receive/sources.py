@@ -144,6 +144,15 @@ def body_key(body: bytes) -> str | None:
     return key if isinstance(key, str) and key else None
 
 
+def data_key(query: str) -> str | None:
+    """`writeKey` in the JSON that an image's `?data=` holds as base64."""
+    text = (query_value(query, "data") or "").replace(" ", "+").translate({ord("-"): "+", ord("_"): "/"})
+    try:
+        return body_key(b64decode(text + "=" * (-len(text) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+
+
 def query_value(query: str, name: str) -> str | None:
     """The first value of a name in a raw query string."""
     start = f"{name}="
