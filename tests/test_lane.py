@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.clock import FrozenClock
 from gateway.config.models import BatchLimits
 from gateway.consent.gate import Need
 from gateway.consent.withdrawal import subjects
@@ -745,6 +746,32 @@ async def test_validation_is_sampled_counted_and_never_affects_an_outcome(caplog
         await bench.until(lambda: bench.meter.messages == [1])
     assert bench.store.outcomes() == {"delivered": 6}
     assert [record.getMessage() for record in caplog.records] == ["Vendor's validation complained"]
+
+
+class SteppingClock(FrozenClock):
+    """Stands still on both sides until it is moved, and says it is real."""
+
+    frozen = False
+
+    def monotonic(self) -> float:
+        return self._ahead
+
+
+async def test_a_step_of_the_clock_spreads_what_it_made_due_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """100 events wait up to an hour when the clock is set a day forward: they keep their waits."""
+    async with Bench(clock=SteppingClock(NOW)) as bench:
+        await bench.advance(1)
+        bench.clock.step_wall(DAY)
+        await bench.quiet()
+        bench.store.retries = {n: RetryState(NOW + 36 * n, tries=1, first_at=NOW) for n in range(1, 101)}
+        await bench.put(*(event(n) for n in range(1, 101)))
+        await bench.until(lambda: all(state.due > bench.clock.now() for state in bench.store.retries.values()))
+        assert bench.transport.requests == []
+        await bench.advance(1800)
+        assert 40 <= len(bench.transport.requests) <= 50
+        await bench.advance(2400)
+        await bench.done(100)
+    assert [record.getMessage() for record in caplog.records] == ["Wall clock stepped"]
 
 
 async def test_an_idle_lane_is_one_task() -> None:

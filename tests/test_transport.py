@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import ssl
 import subprocess
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -60,9 +61,10 @@ async def vendor() -> AsyncIterator[Vendor]:
     fake.check()
 
 
-@pytest.fixture
-async def transport(vendor: Vendor) -> AsyncIterator[Transport]:
-    made = AiohttpTransport(config(endpoint=vendor.url()), total=0.4, connect=0.2)
+@pytest.fixture(params=[AiohttpTransport], ids=["aiohttp"])
+async def transport(vendor: Vendor, request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    """Every transport there is; what is tested with it holds for all of them."""
+    made = request.param(config(endpoint=vendor.url()), total=0.4, connect=0.2)
     yield made
     await made.close()
 
@@ -228,6 +230,30 @@ async def test_a_name_that_turns_to_a_private_address_is_refused(vendor: Vendor)
     assert (reply.error, names.asked) == ("connect", 2)
     assert b"10.0.0.1 is not public" in reply.body
     await made.close()
+
+
+async def test_names_that_hang_hold_up_nobody(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty look-ups that never end; another lane's name and the shared threads still answer at once."""
+    release, found = threading.Event(), socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any) -> Any:
+        if host.startswith("hung"):
+            release.wait(10)
+            raise OSError("timed out")
+        return found("127.0.0.1", *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    hung = [AiohttpTransport(config(allow_http=True), total=0.2, connect=0.1) for _ in range(40)]
+    healthy = AiohttpTransport(config(allow_http=True, allow_private=["127.0.0.0/8"]))
+    vendor.answers(Play())
+    lost = [asyncio.create_task(made.send(post(f"http://hung-{n}.example/"))) for n, made in enumerate(hung)]
+    await asyncio.sleep(0.02)
+    assert (await healthy.send(post(vendor.url(host="well.example")))).status == 200
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 1) == "free"
+    assert {reply.error for reply in await asyncio.gather(*lost)} == {"connect"}
+    release.set()
+    for made in [*hung, healthy]:
+        await made.close()
 
 
 # --- the guard

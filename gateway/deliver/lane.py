@@ -33,6 +33,7 @@ from gateway.deliver.limits import MAX_HELD_BYTES, Rate, bounds_of
 from gateway.deliver.outbox import Outbox
 from gateway.deliver.settle import Piece, Work
 from gateway.deliver.status import LaneStatus
+from gateway.deliver.steps import StepWatch
 from gateway.deliver.transport import Transport
 from gateway.destination import Destination, Plan
 from gateway.event import load
@@ -86,6 +87,7 @@ class Lane:
         )
         self._batcher = Batcher(self.bounds)
         self._outbox = Outbox(self.name, store, self._settled, sleep)
+        self._steps = StepWatch(self.name, clock, self._rng)
         self._held: dict[tuple[str, int], Taken] = {}
         self._held_bytes = 0
         self._flying: set[asyncio.Task[None]] = set()
@@ -160,6 +162,7 @@ class Lane:
 
     async def _feed(self) -> None:
         while self._active:
+            self._steps.look()
             if not self.circuit.running:
                 await self._probe_turn()
                 continue
@@ -223,6 +226,8 @@ class Lane:
     def _prepared(self, taken: Taken, firings: list[Firing]) -> tuple[Settlement | None, list[Piece]]:
         """An event's pieces to send, or how it ends without."""
         now = self._clock.now()
+        if taken.retry and (later := self._steps.put_off(taken.retry)):
+            return Settlement(taken, "", retry=later), []
         try:
             work = Work(taken, load(taken.body))
         except (ValueError, KeyError, TypeError):

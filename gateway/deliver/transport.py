@@ -25,6 +25,7 @@ from yarl import URL
 from gateway import __version__
 from gateway.config.models import DestinationConfig
 from gateway.deliver.guard import guard_of
+from gateway.deliver.names import ThreadResolver
 from gateway.destination import Reply, Request
 
 TOTAL_SECONDS = 10.0
@@ -159,7 +160,7 @@ class AiohttpTransport:
             ttl_dns_cache=DNS_SECONDS,
             ssl=tls_context(self._ca_file),
             socket_factory=self._guard.socket,
-            resolver=self._resolver,
+            resolver=self._resolver or ThreadResolver(),
             keepalive_timeout=60,
         )
         return aiohttp.ClientSession(
