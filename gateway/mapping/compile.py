@@ -20,7 +20,7 @@ from gateway.mapping.paths import compile_path
 from gateway.mapping.scope import Code, Context, Lookup, Run, Scope, Step, constant
 
 NULL = constant(None)
-_FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "pluck", "split", "join", "empty", "exists", "eq"))
+_FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
 _EXPRESSION = re.compile(r"[(\[]*\$(?!\{)")
 """How an expression begins: with `$`, also inside its first parentheses or brackets."""
 

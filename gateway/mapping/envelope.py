@@ -89,9 +89,10 @@ def compile_address(endpoint: MarkedMap, base: str | None, context: Context) -> 
     """The address of an endpoint; `base` is the customer's own scheme, host and prefix. Notes problems."""
     leaf = endpoint.get("url")
     if not isinstance(leaf, Scalar):
-        context.problem("endpoint.url is missing", endpoint)
+        context.at("url").problem("is missing", endpoint)
         return Address("", ())
     inner = context.at("url").narrowed(roots=ENVELOPE)
+    before = len(context.problems)
     parts = _parts(leaf, inner)
     if not any(isinstance(part, str) or part.constant for part in parts[:1]):
         inner.problem("the host never comes from an event: the URL must begin with its scheme and host", leaf)
@@ -99,7 +100,7 @@ def compile_address(endpoint: MarkedMap, base: str | None, context: Context) -> 
     prefix, rest = _split(parts, leaf, inner)
     origin = _ORIGIN.match(prefix)
     if origin is None:
-        if prefix:
+        if len(context.problems) == before:
             inner.problem("must be an address such as https://api.example.com/events", leaf)
         return Address("", ())
     path = endpoint.get("path")
@@ -306,4 +307,4 @@ def batches(tree: Any) -> int:
         return sum(batches(value) for value in tree.values())
     if isinstance(tree, list):
         return sum(batches(value) for value in tree)
-    return int(isinstance(tree, str) and tree.strip() == "$batch")
+    return int(isinstance(tree, str) and re.match(r"\$batch\b", tree) is not None)

@@ -33,7 +33,7 @@ def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def work(value: Any) -> Any:
         if type(value) is not list:
             return cast(value)
-        return [made for one in value if (made := work(one)) is not None]
+        return [made for one in value if not is_empty(made := work(one))]
 
     return work
 

@@ -17,10 +17,6 @@ BATCH = orjson.Fragment(b"\x00")
 """The list of events while an envelope is rendered: a byte that JSON text never holds, so the envelope splits there."""
 
 
-TYPED = frozenset(("user", "page", "device", "geo", "campaign", "session"))
-"""Sections whose values the event's schema keeps to texts, numbers and lists of texts (all but `user.traits`)."""
-
-
 def walk(value: Any, steps: Sequence[str | int]) -> Any:
     """Follow steps through maps (by key) and lists (by position); a missing step gives null."""
     for step in steps:
@@ -111,7 +107,7 @@ def _section(root: str, steps: tuple[str | int, ...]) -> Code:
             section = scope.data.get(root)
             return section.get(key) if type(section) is dict else None
 
-        return Code(run, path=(-1, root, key), flat=root in TYPED and key != "traits")
+        return Code(run, path=(-1, root, key))
     return Code(lambda scope: walk(scope.data.get(root), steps))
 
 

@@ -21,6 +21,8 @@ from gateway.mapping.functions import as_text, is_empty
 from gateway.mapping.scope import ABSENT, KNOWN, MAX_LOOPS, Code, Context, Run, Scope, constant, key_mark
 
 DIRECTIVES = ("$for", "$do", "$if", "$join", "$when", "$value", "$merge", "$use", "$keep")
+_LOOKALIKES = ("$unset", "$user")
+"""Vendor keys that are near a directive by chance."""
 _NAMED = re.compile(r"(?P<list>.*\S)\s+as\s+(?P<name>[a-z_][a-z0-9_]*)\s*", re.DOTALL)
 _ALONE = {"$for": ("$do", "$if", "$join"), "$keep": (), "$value": ("$when",)}
 
@@ -125,12 +127,12 @@ def _directives_fit(tree: dict[str, Any], context: Context) -> bool:
     for key in tree:
         if key in DIRECTIVES or not key.startswith("$"):
             continue
-        meant = difflib.get_close_matches(key, DIRECTIVES, 1, 0.82)
-        if meant and key != "$unset":
+        meant = difflib.get_close_matches(key, DIRECTIVES, 1, 0.79)
+        if meant and key not in _LOOKALIKES:
             context.problem(f'unknown directive "{key}"; did you mean {meant[0]}?', key_mark(tree, key))
             fits = False
     for key, allowed in _ALONE.items():
-        stray = [other for other in tree if other != key and other not in allowed] if key in tree else []
+        stray = [other for other in tree if other != key and other not in allowed] if key in tree and fits else []
         if stray:
             context.problem(f"{stray[0]} cannot stand beside {key}", key_mark(tree, stray[0]))
             fits = False
