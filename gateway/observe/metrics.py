@@ -34,6 +34,7 @@ from gateway.manifest import Manifest
 from gateway.meter import Meter
 from gateway.outcomes import REASONS, Outcome
 from gateway.queue.base import Store
+from gateway.receive import routes
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter that says nothing new
 
@@ -45,12 +46,8 @@ STATUSES = frozenset("200 202 204 302 304 400 401 403 404 405 408 409 411 413 41
 DIALECTS = frozenset(
     "json pixel segment ga4 data_tag meta_pixel snowplow email click shopify woocommerce stripe consent".split()
 )
-ROUTES = frozenset(
-    """/v1/events /p.gif /v1/track /v1/page /v1/screen /v1/identify /v1/group /v1/alias /v1/batch /v1/import /v1/t /v1/p
-    /v1/s /v1/i /v1/g /v1/a /v1/b /g/collect /mp/collect /hooks/{shop}/{source} /hooks/shopify/{source}
-    /hooks/woocommerce/{source} /hooks/stripe/{source} /data /tr /i /com.snowplowanalytics.snowplow/tp2 /o/{token}.gif
-    /c/{token} /v1/consent /v1/projects/{key}/settings /v1/m /tag.js /healthz /readyz /robots.txt""".split()
-)
+SERVICES = frozenset("/v1/consent /v1/projects/{key}/settings /v1/m /tag.js /c/{token} /healthz /readyz /robots.txt".split())
+ROUTES = SERVICES | {row.path for row in routes.DIALECTS}
 Kind = Literal["counter", "gauge", "histogram"]
 
 

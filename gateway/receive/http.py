@@ -36,7 +36,7 @@ from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.hit import Intake
 from gateway.receive.reading import BODY_SECONDS, BadFraming, check_version
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
-from gateway.receive.routes import READ, Dialect, Row, Service
+from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
 from gateway.receive.services import discard, health, sdk_settings
 from gateway.receive.sources import body_key
@@ -98,6 +98,10 @@ class Door:
     def notes(self) -> list[str]:
         """What an operator should look at, in sentences; nothing of it stops the gateway."""
         return [BEHIND_PROXY] if self._behind_proxy else []
+
+    def paths(self) -> set[str]:
+        """The path of every row: what a request's metric label can be, beside `other`."""
+        return {row.path for row in (*DIALECTS, *self._services)}
 
     def is_visitor(self, peer: str) -> bool:
         """Whether a socket address is a visitor's own: a public one, of no trusted proxy."""
