@@ -6,6 +6,7 @@ A function that fails gives null and is counted with `Meter.mapping_null(destina
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.mapping.functions_value import holds, ordered, same, within
 from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
 from gateway.mapping.paths import compile_path
 from gateway.mapping.scope import Code, Context, Lookup, Run, Scope, Step, constant
+from gateway.mapping.steps import counter, late, stepped, timed
 
 NULL = constant(None)
 _FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
@@ -82,7 +84,9 @@ def truth(code: Code) -> Code:
 
     def test(scope: Scope) -> bool:
         value = run(scope)
-        return value is True or (value is not False and holds(value))
+        if value is True or value is False:
+            return value is True
+        return value is not None and holds(value)
 
     return Code(test)
 
@@ -172,9 +176,9 @@ def _apply(code: Code, call: Call, leaf: Any, context: Context) -> Code:
         return NULL
     args = [_argument(known, arg, leaf, context) for arg in call.args]
     if known.takes_now:
-        return Code(_timed(code.run, known, context))
+        return Code(timed(code.run, known, context))
     if not all(arg.constant for arg in args):
-        return Code(_late(code.run, known, [arg.run for arg in args], context))
+        return Code(late(code.run, known, [arg.run for arg in args], context))
     try:
         work = known.build(*(arg.value for arg in args))
         if work is nothing:
@@ -237,84 +241,6 @@ def _argument(known: Function, arg: Node | Word, leaf: Any, context: Context) ->
     return compile_node(arg, leaf, context)
 
 
-Count = Callable[[], None]
-
-
-def counter(known: Function, context: Context) -> Count | None:
-    """What is told when a function fails; None for one whose null is an answer."""
-    meter, destination, field = context.meter, context.destination, context.field or context.shown
-    return (lambda: meter.mapping_null(destination, field)) if known.counts else None
-
-
-def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Step:
-    """A function with its kind's rules around it (see functions.py); never raises."""
-    return _each(work, count) if known.each else _whole(work, count, known.sees_null)
-
-
-def _whole(work: Callable[[Any], Any], count: Count | None, sees_null: bool) -> Callable[[Any], Any]:
-    def step(value: Any) -> Any:
-        if value is None and not sees_null:
-            return None
-        try:
-            result = work(value)
-        except FAILURES:
-            result = None
-        if result is None and count is not None and not is_empty(value):
-            count()
-        return result
-
-    return step
-
-
-def _each(work: Callable[[str], Any], count: Count | None) -> Callable[[Any], Any]:
-    def step(value: Any) -> Any:
-        if type(value) is str:
-            if not value:
-                return None
-            try:
-                result = work(value)
-            except FAILURES:
-                result = None
-            if result is None and count is not None:
-                count()
-            return result
-        if value is None:
-            return None
-        if isinstance(value, list):
-            flat = [inner for one in value for inner in (one if isinstance(one, list) else (one,))]
-            return [kept for one in flat if not isinstance(one, list) and (kept := step(one)) is not None]
-        text = None if isinstance(value, dict) else as_text(value)
-        if text is None and count is not None:
-            count()
-        return None if text is None else step(text)
-
-    return step
-
-
-def _late(inner: Run, known: Function, args: list[Run], context: Context) -> Run:
-    """A function whose arguments are known only per event."""
-    count = counter(known, context)
-
-    def run(scope: Scope) -> Any:
-        value = inner(scope)
-        if value is None and not known.sees_null:
-            return None
-        try:
-            work = known.build(*(arg(scope) for arg in args))
-        except FAILURES:
-            if count is not None:
-                count()
-            return None
-        return stepped(known, work, count)(value)
-
-    return run
-
-
-def _timed(inner: Run, known: Function, context: Context) -> Run:
-    count = counter(known, context)
-    return lambda scope: stepped(known, known.build(scope.now), count)(inner(scope))
-
-
 def _list(node: ListOf, leaf: Any, context: Context) -> Code:
     items = [compile_node(item, leaf, context) for item in node.items]
     runs = tuple(item.run for item in items)
@@ -359,34 +285,51 @@ def _not(node: Not, leaf: Any, context: Context) -> Code:
 
 def _junction(node: Junction, leaf: Any, context: Context) -> Code:
     operands = [truth(compile_node(operand, leaf, context)) for operand in node.operands]
-    runs = tuple(operand.run for operand in operands)
-    join = all if node.every else any
-    if all(operand.constant for operand in operands):
-        return constant(join(operand.value for operand in operands))
-    return Code(lambda scope: join(run(scope) for run in runs))
+    decides = not node.every
+    if any(operand.constant and operand.value is decides for operand in operands):
+        return constant(decides)
+    runs = tuple(operand.run for operand in operands if not operand.constant)
+    if not runs:
+        return constant(not decides)
+
+    def run(scope: Scope) -> bool:
+        for operand in runs:
+            if operand(scope) is decides:
+                return decides
+        return not decides
+
+    return Code(run)
 
 
-def compare(op: str, left: Any, right: Any) -> bool:
-    """One comparison, as the language defines it: unequal kinds are never ordered, `!=` is the opposite of `==`."""
-    if op == "==":
-        return same(left, right)
-    if op == "!=":
-        return not same(left, right)
-    if op == "in":
-        return within(left, right)
-    pair = ordered(left, right)
-    if pair is None:
-        return False
-    a, b = pair
-    return bool({">": a > b, ">=": a >= b, "<": a < b, "<=": a <= b}[op])
+def _ordering(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare(left: Any, right: Any) -> bool:
+        pair = ordered(left, right)
+        return pair is not None and bool(test(*pair))
+
+    return compare
+
+
+COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": same,
+    "!=": lambda left, right: not same(left, right),
+    "in": within,
+    ">": _ordering(operator.gt),
+    ">=": _ordering(operator.ge),
+    "<": _ordering(operator.lt),
+    "<=": _ordering(operator.le),
+}
+"""Each comparison as the language defines it: unequal kinds are never ordered, `!=` is the opposite of `==`."""
 
 
 def _compare(node: Compare, leaf: Any, context: Context) -> Code:
     left, right = compile_node(node.left, leaf, context), compile_node(node.right, leaf, context)
-    op, first, second = node.op, left.run, right.run
+    compare, first, second = COMPARE[node.op], left.run, right.run
     if left.constant and right.constant:
-        return constant(compare(op, left.value, right.value))
-    return Code(lambda scope: compare(op, first(scope), second(scope)))
+        return constant(compare(left.value, right.value))
+    if right.constant:
+        against = right.value
+        return Code(lambda scope: compare(first(scope), against))
+    return Code(lambda scope: compare(first(scope), second(scope)))
 
 
 _BUILDERS: Mapping[type, Callable[[Any, Any, Context], Code]] = {

@@ -181,6 +181,9 @@ def add_query(url: str, values: Sequence[tuple[str, str]]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(values, quote_via=quote)}"
 
 
+Front = tuple[str, str, tuple[tuple[str, str], ...], bytes]
+
+
 class Enveloper:
     """Renders one kind of envelope. `trees` are what query, headers and wrap were compiled from."""
 
@@ -197,9 +200,12 @@ class Enveloper:
         self.kind = kind
         self.trees = trees or {}
         self._method, self._address, self._query, self._headers, self._wrap = method, address, query, headers, wrap
-        fixed = address.constant and all(c.constant for c in (method, query, headers, wrap or method))
+        self._front: Front | None = None
+        self._fixed: Envelope | None = None
         blank = Scope({})
-        self._fixed = self._render(blank) if fixed and address.prefix else None
+        if address.prefix and address.constant and all(code.constant for code in (method, query, headers)):
+            self._front = self._render_front(blank)
+            self._fixed = self._render(blank) if wrap is None or wrap.constant else None
         self._fixed_wrap = blank.wrap
 
     def render(self, scope: Scope) -> Envelope:
@@ -210,6 +216,12 @@ class Enveloper:
         return self._render(scope)
 
     def _render(self, scope: Scope) -> Envelope:
+        method, url, headers, front = self._front or self._render_front(scope)
+        wrap = self._render_wrap(scope)
+        return Envelope(method, url, headers, self.kind, wrap, front + b"\0".join(wrap) if wrap else front)
+
+    def _render_front(self, scope: Scope) -> Front:
+        """Method, URL and headers, and the bytes that stand for them in the key."""
         method = str(self._method.run(scope) or "POST").upper()
         if method not in METHODS:
             raise Unfit("the method is none of " + ", ".join(METHODS))
@@ -218,9 +230,7 @@ class Enveloper:
         if isinstance(query, dict) and query:
             url = add_query(url, pairs(query))
         headers = self._render_headers(scope, method)
-        wrap = self._render_wrap(scope)
-        key = orjson.dumps([method, url, headers, self.kind]) + (b"\0".join(wrap) if wrap else b"")
-        return Envelope(method, url, headers, self.kind, wrap, key)
+        return method, url, headers, orjson.dumps([method, url, headers, self.kind])
 
     def _render_headers(self, scope: Scope, method: str) -> tuple[tuple[str, str], ...]:
         values = self._headers.run(scope)

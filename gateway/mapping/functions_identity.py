@@ -187,7 +187,7 @@ def zip_compact(text: str) -> str | None:
 def country(text: str) -> str | None:
     """A country as its ISO 3166-1 alpha-2 code in lower case; common English names and alpha-3 codes are translated."""
     kept = _letters(text)
-    return kept if len(kept) == 2 else COUNTRIES.get(kept)
+    return COUNTRIES.get(kept, kept if len(kept) == 2 else "")
 
 
 @identity()

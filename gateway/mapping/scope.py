@@ -69,7 +69,7 @@ class Code:
 
     The rest lets a map evaluate its commonest fields without a call each: where `path` is set, `run` is that look-up and
     then `steps`, which stop at null. `base` and `steps` say the same of any other beginning. `flat`: gives no map or list
-    that could hold empties. `listed`: the result stands in a list of its own.
+    that could hold empties. `listed`: the result stands in a list of its own. `bare`: `run` before it was pruned.
     """
 
     run: Run
@@ -81,6 +81,7 @@ class Code:
     steps: tuple[Step, ...] = ()
     flat: bool = False
     listed: bool = False
+    bare: Run | None = None
 
 
 def constant(value: Any, *, keeps: bool = False) -> Code:

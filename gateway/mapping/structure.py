@@ -18,7 +18,7 @@ from typing import Any
 from gateway.config.tree import Scalar
 from gateway.mapping.compile import NULL, compile_condition, compile_scalar
 from gateway.mapping.functions import as_text, is_empty
-from gateway.mapping.scope import ABSENT, KNOWN, MAX_LOOPS, Code, Context, Run, Scope, constant, key_mark
+from gateway.mapping.scope import ABSENT, KNOWN, MAX_LOOPS, Code, Context, Run, Scope, Step, constant, key_mark
 
 DIRECTIVES = ("$for", "$do", "$if", "$join", "$when", "$value", "$merge", "$use", "$keep")
 _LOOKALIKES = ("$unset", "$user")
@@ -60,7 +60,7 @@ def _leaf(leaf: Scalar, context: Context) -> Code:
         value = run(scope)
         return prune(value) if type(value) is dict or type(value) is list else value
 
-    return Code(pruned, path=code.path, base=code.base, steps=code.steps)
+    return Code(pruned, path=code.path, base=code.base, steps=code.steps, bare=run)
 
 
 def _list(tree: list[Any], context: Context) -> Code:
@@ -162,38 +162,64 @@ def _vanishes(code: Code) -> bool:
 
 
 def _plain_fields(fields: list[tuple[str, Code]]) -> Run:
-    """A map without `$keep`: look-ups and their steps are done here, everything else is called."""
-    entries = tuple(
-        (key, None if code.path else code.run, *(code.path or (0, "", "")), code.steps, code.flat, code.listed)
-        for key, code in fields
-    )
+    """A map without `$keep`.
+
+    Neighbours that read one section (or one loop's item) are done together: look-ups and their steps run here, without a
+    call each, and a missing section costs one test for all of them. Everything else is called.
+    """
+    groups = tuple(_groups(fields))
 
     def run(scope: Scope) -> dict[str, Any]:
         out: dict[str, Any] = {}
         data, items = scope.data, scope.locals
-        for key, field, slot, root, name, steps, flat, listed in entries:
+        for slot, name, field, rows in groups:
             if field is not None:
                 value = field(scope)
-            else:
-                section = data.get(root) if slot < 0 else items[slot]
-                if type(section) is not dict:
-                    continue
-                value = section.get(name)
-                for step in steps:
-                    if value is None:
-                        break
-                    value = step(value)
+                if value or not (value is None or is_empty(value)):
+                    if slot and (type(value) is dict or type(value) is list):
+                        value = prune(value)
+                        if not value:
+                            continue
+                    out[name] = value
+                continue
+            section = data.get(name) if slot < 0 else items[slot]
+            if type(section) is not dict:
+                continue
+            for key, step_key, steps, flat, listed in rows:
+                value = section.get(step_key)
                 if value is None:
                     continue
+                for step in steps:
+                    value = step(value)
+                    if value is None:
+                        break
                 if not flat and (type(value) is dict or type(value) is list):
                     value = prune(value)
-                if listed and type(value) is not list and not is_empty(value):
-                    value = [value]
-            if value or not (value is None or is_empty(value)):
-                out[key] = value
+                if value or not (value is None or is_empty(value)):
+                    out[key] = [value] if listed and type(value) is not list else value
         return out
 
     return run
+
+
+Row = tuple[str, str, tuple[Step, ...], bool, bool]
+Group = tuple[int, str, Run | None, tuple[Row, ...]]
+"""A section and its rows; or, with a Run, 1 for a result to be pruned, and the key."""
+
+
+def _groups(fields: list[tuple[str, Code]]) -> list[Group]:
+    groups: list[Group] = []
+    for key, code in fields:
+        if code.path is None:
+            groups.append((int(code.bare is not None), key, code.bare or code.run, ()))
+            continue
+        slot, root, name = code.path
+        row = (key, name, code.steps, code.flat, code.listed)
+        if groups and groups[-1][2] is None and groups[-1][:2] == (slot, root):
+            groups[-1] = (slot, root, None, (*groups[-1][3], row))
+        else:
+            groups.append((slot, root, None, (row,)))
+    return groups
 
 
 def _kept_fields(fields: list[tuple[str, Code]]) -> Run:

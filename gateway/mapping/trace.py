@@ -39,7 +39,9 @@ class FieldTrace:
         """The first step whose result is empty, when the field is not sent."""
         if self.sent:
             return None
-        emptied = (step for step in self.steps if step.kind == "call" and is_empty(step.after) and not is_empty(step.before))
+        emptied = (
+            step for step in self.steps if step.kind in ("call", "join") and is_empty(step.after) and not is_empty(step.before)
+        )
         never = (step for step in self.steps if is_empty(step.after) or step.after is False)
         return next(emptied, None) or next(never, None)
 
@@ -240,7 +242,7 @@ class _Tracer:
             self.around.loops.pop()
         if "$join" in tree:
             text = str(tree["$join"]).join(as_text(entry) or "" for entry in out) or None
-            self._note(path, [*own, Step("call", f"$join: {tree['$join']}", out, text, _place(tree["$join"]))], text)
+            self._note(path, [*own, Step("join", f"$join: {tree['$join']}", out, text, _place(tree["$join"]))], text)
             return text
         return out
 

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.clock import iso
-from gateway.mapping.compile import compare, stepped
+from gateway.mapping.compile import COMPARE
 from gateway.mapping.functions import FAILURES, FUNCTIONS, as_text, is_empty, nothing
 from gateway.mapping.functions_value import holds
 from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
 from gateway.mapping.paths import walk
 from gateway.mapping.scope import SECTIONS, Context
+from gateway.mapping.steps import stepped
 
 MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: `path`, `constant`, `list`, `text`, `empty` (an alternative that gave nothing), `call`, `when`, `for`, `item`.
+    """One step: `path`, `constant`, `list`, `text`, `empty` (an alternative that gave nothing), `call`, `join`, `when`, `item`.
 
     `text` is the step as written, `place` its file and line. Values that come from a secret setting are `***`.
     """
@@ -83,7 +84,7 @@ def condition(node: Node, around: Surrounding) -> bool:
         found = [condition(operand, around) for operand in node.operands]
         return all(found) if node.every else any(found)
     if isinstance(node, Compare):
-        return compare(node.op, silent(node.left, around), silent(node.right, around))
+        return COMPARE[node.op](silent(node.left, around), silent(node.right, around))
     return holds(silent(node, around))
 
 

@@ -1,0 +1,103 @@
+"""What stands round a function while it runs: its kind's rules, the net under it, and the count of its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.mapping.functions import FAILURES, Function, as_text, is_empty
+from gateway.mapping.functions_value import holds
+from gateway.mapping.scope import Context, Run, Scope, Step
+
+Count = Callable[[], None]
+
+
+def counter(known: Function, context: Context) -> Count | None:
+    """What is told when a function fails; None for one whose null is an answer."""
+    meter, destination, field = context.meter, context.destination, context.field or context.shown
+    return (lambda: meter.mapping_null(destination, field)) if known.counts else None
+
+
+def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Step:
+    """A function with its kind's rules around it (see functions.py); never raises."""
+    return _each(work, count) if known.each else _whole(work, count, known.sees_null)
+
+
+def _whole(work: Callable[[Any], Any], count: Count | None, sees_null: bool) -> Callable[[Any], Any]:
+    def step(value: Any) -> Any:
+        if value is None and not sees_null:
+            return None
+        try:
+            result = work(value)
+        except FAILURES:
+            result = None
+        if result is None and count is not None and not is_empty(value):
+            count()
+        return result
+
+    return step
+
+
+def _each(work: Callable[[str], Any], count: Count | None) -> Callable[[Any], Any]:
+    def step(value: Any) -> Any:
+        if type(value) is str:
+            if not value:
+                return None
+            try:
+                result = work(value)
+            except FAILURES:
+                result = None
+            if result is None and count is not None:
+                count()
+            return result
+        if value is None:
+            return None
+        if isinstance(value, list):
+            flat = [inner for one in value for inner in (one if isinstance(one, list) else (one,))]
+            return [kept for one in flat if not isinstance(one, list) and (kept := step(one)) is not None]
+        text = None if isinstance(value, dict) else as_text(value)
+        if text is None and count is not None:
+            count()
+        return None if text is None else step(text)
+
+    return step
+
+
+def late(inner: Run, known: Function, args: list[Run], context: Context) -> Run:
+    """A function whose arguments are known only per event."""
+    count = counter(known, context)
+    if known.name in ("then", "default"):
+        return _chosen(inner, known.name == "then", args[0])
+
+    def run(scope: Scope) -> Any:
+        value = inner(scope)
+        if value is None and not known.sees_null:
+            return None
+        try:
+            work = known.build(*(arg(scope) for arg in args))
+        except FAILURES:
+            if count is not None:
+                count()
+            return None
+        return stepped(known, work, count)(value)
+
+    return run
+
+
+def _chosen(inner: Run, then: bool, other: Run) -> Run:
+    """`then` and `default` with an argument of the event: the argument is worked out only where it is wanted."""
+
+    def run_then(scope: Scope) -> Any:
+        return other(scope) if holds(inner(scope)) else None
+
+    def run_default(scope: Scope) -> Any:
+        value = inner(scope)
+        return other(scope) if is_empty(value) else value
+
+    return run_then if then else run_default
+
+
+def timed(inner: Run, known: Function, context: Context) -> Run:
+    """A function that reads the time."""
+    count = counter(known, context)
+    return lambda scope: stepped(known, known.build(scope.now), count)(inner(scope))
