@@ -56,6 +56,23 @@ def load_config(given: Path | None, *, secrets: bool = True) -> Gateway:
     return load(config_file(given), secrets=secrets)
 
 
+def some_config(given: Path | None) -> Gateway | None:
+    """The configuration where there is one to load, for verbs that work without: None where none was named or found."""
+    if given is None and not any(Path(name).is_file() for name in SEARCH):
+        return None
+    return load_config(given, secrets=False)
+
+
+def json_file(path: Path) -> Any:
+    """The parsed content of a file. Raises GatewayError where there is none, or it is not JSON."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise GatewayError(f"{path} is not JSON: {error}") from None
+    except OSError as error:
+        raise GatewayError(f"cannot read {path}: {error.strerror}") from None
+
+
 def print_json(value: Any) -> None:
     """Indented JSON on stdout."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,154 @@
+"""`tagway init`: the files of a new gateway; nothing is asked that can be found out, nothing is ever overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.common import json_option, print_json
+from gateway.config.words import hint
+from gateway.errors import GatewayError
+from gateway.manifest import Manifest, discover, load_manifest
+from gateway.setup.block_lists import block_lists, neutral_names
+from gateway.setup.files import Site, destination_yaml, env_example, gateway_yaml, schemas, variables
+from gateway.setup.keys import write_key
+from gateway.setup.site import host_of, origins_of, same_site, source_of
+
+SNIPPET = """\
+<script>
+  // What your banner was told. While it says denied, events are counted and sent on to nobody.
+  var consent = {{ad_storage: "denied", ad_user_data: "denied", ad_personalization: "denied", analytics_storage: "denied"}};
+  function tagway(name, event) {{
+    var page = {{url: location.href, title: document.title, referrer: document.referrer || undefined}};
+    var body = Object.assign({{name: name, id: crypto.randomUUID(), page: page, consent: consent}}, event);
+    navigator.sendBeacon("https://{host}/{prefix}/{events}?k={key}", JSON.stringify(body));
+  }}
+  tagway("page_view");
+</script>"""
+
+
+@click.command()
+@json_option
+@click.option("--site", required=True, help="Where the pages are: https://shop.example")
+@click.option("--host", help="The gateway's own name, a subdomain of the site. Default: t.<site>.")
+@click.option("--add", default="", help="Destinations, with commas: meta,ga4. `tagway destinations` lists them.")
+@click.option("--source", help="What to call the site in files and figures. Default: from its address.")
+@click.option(
+    "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write. Default: here."
+)
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+def init(as_json: bool, site: str, host: str | None, add: str, source: str | None, folder: Path, force: bool) -> None:
+    """Write the files of a new gateway.
+
+    \b
+    tagway init --site https://shop.example --host t.shop.example --add meta,ga4
+
+    \b
+    configs/gateway.yaml               one source for the site, a random write key, neutral paths
+    configs/destinations/<name>.yaml   one per destination, in mode dry_run: nothing leaves yet
+    configs/.schema/*.json             so that editors complete keys
+    .env.example                       the secrets to fill in
+
+    Prints the DNS record, the snippet for the page, and the next command.
+    """
+    manifests = _manifests(add)
+    origins = origins_of(site)
+    name = source or source_of(origins)
+    gateway_host = host_of(host, origins)
+    made = Site(name, gateway_host, origins, write_key(name), neutral_names(gateway_host))
+    written = _write(folder, _files(made, manifests), force)
+    if as_json:
+        print_json(_json(made, manifests, written))
+        return
+    for path in written:
+        click.echo(f"wrote {path}")
+    click.echo(_next_steps(made, manifests, folder))
+
+
+def _manifests(add: str) -> list[Manifest]:
+    known = discover()
+    names = list(dict.fromkeys(word.strip() for word in add.split(",") if word.strip()))
+    unknown = [f"there is no destination {name}{hint(name, known, lead='there are')}" for name in names if name not in known]
+    if unknown:
+        raise GatewayError("\n".join(unknown))
+    return [load_manifest(name) for name in names]
+
+
+def _files(site: Site, manifests: Sequence[Manifest]) -> dict[str, bytes]:
+    files = {"configs/gateway.yaml": gateway_yaml(site).encode()}
+    for manifest in manifests:
+        files[f"configs/destinations/{manifest.name}.yaml"] = destination_yaml(manifest, [site.source]).encode()
+    files |= {f"configs/.schema/{name}": content for name, content in schemas().items()}
+    return {**files, ".env.example": env_example(manifests).encode()}
+
+
+def _write(folder: Path, files: dict[str, bytes], force: bool) -> list[str]:
+    there = [str(folder / name) for name in files if (folder / name).exists()]
+    if there and not force:
+        lines = [f"{path} is there already" for path in there]
+        raise GatewayError("\n".join([*lines, "nothing was written; --force overwrites, --dir writes elsewhere"]))
+    try:
+        (folder / "configs" / "destinations").mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise GatewayError(f"cannot write {error.filename}: {error.strerror}") from None
+    return [str(folder / name) for name in files]
+
+
+def _snippet(site: Site) -> str:
+    names = site.names
+    return SNIPPET.format(host=site.host, prefix=names.prefix, events=names.events, key=site.write_key)
+
+
+def _next_steps(site: Site, manifests: Sequence[Manifest], folder: Path) -> str:
+    here = "" if folder == Path() else f"cd {folder} && "
+    tested = next((one.name for one in manifests if one.test is not None), None)
+    steps = [
+        "",
+        "DNS record (the address of the machine or proxy that will run the gateway):",
+        f"  {site.host}.  A  <its address>",
+        *_foreign(site),
+        "",
+        "Snippet for the page, before </head>:",
+        *(f"  {line}" for line in _snippet(site).splitlines()),
+        "",
+        f"The paths /{site.names.prefix}/{site.names.events} and /{site.names.prefix}/{site.names.pixel} are on none of the "
+        f"block-list patterns read on {block_lists().read}.",
+        "",
+        "Next:",
+        f"  {here}cp .env.example .env        fill in {', '.join(_needed(manifests)) or 'nothing yet'}",
+        "  set -a; . ./.env; set +a",
+        "  tagway check",
+    ]
+    if tested:
+        steps.append(f"  tagway send purchase --to {tested} --test CODE")
+    return "\n".join([*steps, "  tagway serve"])
+
+
+def _foreign(site: Site) -> list[str]:
+    if same_site(site.host, site.origins):
+        return []
+    return [f"  {site.host} is not a subdomain of the site: browsers will treat its cookies as third-party"]
+
+
+def _needed(manifests: Sequence[Manifest]) -> list[str]:
+    return [one.name for manifest in manifests for one in variables(manifest) if one.needed]
+
+
+def _json(site: Site, manifests: Sequence[Manifest], written: list[str]) -> dict[str, Any]:
+    return {
+        "files": written,
+        "source": site.source,
+        "host": site.host,
+        "origins": list(site.origins),
+        "write_key": site.write_key,
+        "paths": {"prefix": f"/{site.names.prefix}", "events": site.names.events, "pixel": site.names.pixel},
+        "block_lists_read": block_lists().read,
+        "variables": _needed(manifests),
+        "snippet": _snippet(site),
+    }
