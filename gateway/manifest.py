@@ -2,8 +2,8 @@
 
 `discover()` walks the folder of the `destinations` package, so a vendor is added by adding files. `load_manifest()` reads
 one strictly and checks what is static: name, category, version with its dates, settings, limits, de-duplication, consent,
-batch. What holds expressions (endpoint, auth, defaults, events, blocks, tables, batch.wrap, response, test, loop, validate)
-stays a marked tree in `Manifest.tree`, which gateway/mapping compiles.
+batch. What holds expressions (endpoint, auth, defaults, events, blocks, tables, batch.wrap, response, test, loop, validate,
+probe) stays a marked tree in `Manifest.tree`, which gateway/mapping compiles.
 
 A manifest's `settings` become a pydantic model (`settings_model`) against which the customer's file is checked.
 """
@@ -153,6 +153,7 @@ class Manifest(Strict):
     test: Any = None
     response: Any = None
     loop: Any = None
+    probe: Any = None
     validate_: Any = Field(default=None, alias="validate")
     tree: Any = None
     _built: type[BaseModel] | None = PrivateAttr(default=None)

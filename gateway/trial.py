@@ -16,14 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
 from pydantic import SecretStr
 
 from gateway.config.addresses import is_loopback_literal
-from gateway.config.models import DestinationConfig
+from gateway.config.models import DestinationConfig, Gateway
 from gateway.deliver.firing import Recorder
-from gateway.deliver.transport import Transport
-from gateway.destination import Batch, Judgement, Reply, Request, Verdict
+from gateway.deliver.transport import AiohttpTransport
+from gateway.destination import Batch, Judgement, Part, Reply, Request, Verdict
 from gateway.errors import GatewayError
+from gateway.explain import is_canonical, stories_of_hit, story_of_event
+from gateway.hit_file import native_hit
 from gateway.manifest import Manifest, load_manifest, revealed
 from gateway.meter import Meter
 from gateway.observe.ledger import FAILURES
@@ -101,17 +104,47 @@ def question(one: Ready, batch: Batch, how: Facility, now: float) -> Request:
     return request
 
 
-async def exchange(one: Ready, batch: Batch, how: Facility, request: Request, transport: Transport) -> Exchange:
-    """Send one request and read the answer as a lane would."""
-    try:
-        reply = await transport.send(request)
-    except ValueError as error:
-        raise GatewayError(f"the request cannot be sent: {error}") from None
+def part_of(config: Gateway, one: Ready, value: Any, source: str, now: float) -> Part:
+    """A hit for /v1/events (or a stored event) as this destination would have it.
+
+    Raises GatewayError with the reason where it would not be sent.
+    """
+    if source not in one.config.sources:
+        raise GatewayError(f"{one.config.name} takes nothing from the source {source}; it has {', '.join(one.config.sources)}")
+    ready = {one.config.name: one}
+    if is_canonical(value):
+        stories = [story_of_event(ready, value, now)]
+    else:
+        stories = stories_of_hit(config, ready, native_hit(orjson.dumps(value), config, source, now), now)
+    if len(stories) != 1:
+        raise GatewayError(f"there are {len(stories)} events; one at a time")
+    if stories[0].refused:
+        raise GatewayError(f"the event would be refused at the door: {stories[0].refused}")
+    decision = stories[0].decisions[0]
+    if decision.ending is not None:
+        raise GatewayError(f"the event would not be sent: {decision.ending}. {decision.words}")
+    return decision.parts[0]
+
+
+async def exchange(one: Ready, batch: Batch, how: Facility, request: Request) -> Exchange:
+    """Send one request and read the answer as a lane would. Raises GatewayError for a request that is not sendable."""
+    reply = await carried(one, request)
     if how == "validation":
         return _validated(one, request, reply)
     judged = next(iter(one.destination.verdicts(reply, batch)))
     good = judged.verdict is Verdict.DELIVERED
     return Exchange(request, reply, judged, (), _words(one, judged, reply), good)
+
+
+async def carried(one: Ready, request: Request) -> Reply:
+    """One request, by the guarded transport that lanes use."""
+    transport = AiohttpTransport(one.config)
+    try:
+        return await transport.send(request)
+    except ValueError as error:
+        raise GatewayError(f"the request cannot be sent: {error}") from None
+    finally:
+        await transport.close()
 
 
 def _validated(one: Ready, request: Request, reply: Reply) -> Exchange:

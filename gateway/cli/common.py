@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,6 @@ from urllib.parse import urlencode
 
 import click
 import orjson
-from click import termui
 
 from gateway.config.load import load
 from gateway.config.models import Gateway
@@ -143,5 +143,4 @@ def _words(status: int, body: bytes) -> str:
 
 def progress_bar(total: int, label: str) -> Any:
     """A progress bar on a terminal, nothing elsewhere."""
-    stderr = click.get_text_stream("stderr")
-    return termui.progressbar(length=max(total, 1), label=label, file=stderr, hidden=not stderr.isatty())
+    return click.progressbar(length=max(total, 1), label=label, file=sys.stderr, hidden=not sys.stderr.isatty())

@@ -15,15 +15,12 @@ from gateway.cli.common import config_option, json_file, json_option, load_confi
 from gateway.config.models import DestinationConfig, Gateway
 from gateway.config.words import hint
 from gateway.deliver.firing import Recorder
-from gateway.deliver.transport import AiohttpTransport
-from gateway.destination import Batch, Part
+from gateway.destination import Batch
 from gateway.errors import GatewayError
-from gateway.event import load as load_event
-from gateway.explain import Story, decisions, is_canonical, masked, stories_of_hit
-from gateway.hit_file import native_hit
+from gateway.explain import masked
 from gateway.plans import Ready
-from gateway.setup.samples import EVENTS, sample
-from gateway.trial import Exchange, Facility, arranged, exchange, facility, missing, question
+from gateway.setup.samples import sample, site_of
+from gateway.trial import Exchange, Facility, arranged, exchange, facility, missing, part_of, question
 
 
 @click.command()
@@ -60,9 +57,9 @@ def send(config_path: Path | None, as_json: bool, name: str, to: str, **options:
     if lacking := missing(target):
         raise GatewayError("\n".join(f"{one} is not set, and {target.file} needs it" for one in lacking))
     one = arranged(target, how, options["code"])
-    part = _part(config, one, name, options)
+    source, now = options["source"] or target.sources[0], time.time()
+    part = part_of(config, one, _value(config, name, source, options["event_file"]), source, now)
     batch = Batch(part.envelope, (part,))
-    now = time.time()
     request = question(one, batch, how, now)
     shown = masked(request, one)
     if options["dry_run"]:
@@ -70,7 +67,7 @@ def send(config_path: Path | None, as_json: bool, name: str, to: str, **options:
         return
     if not as_json:
         _print_request(shown, "asks" if how == "validation" else "sends")
-    done = asyncio.run(_exchange(one, batch, how, request))
+    done = asyncio.run(exchange(one, batch, how, request))
     if as_json:
         print_json(_json(shown, one, done, how))
     else:
@@ -85,44 +82,8 @@ def _target(config: Gateway, to: str) -> DestinationConfig:
     return config.destinations[to]
 
 
-def _part(config: Gateway, one: Ready, name: str, options: dict[str, Any]) -> Part:
-    """The event as this destination would have it. Raises GatewayError with the reason where it would not be sent."""
-    source = options["source"] or one.config.sources[0]
-    story = _story(config, one, name, source, options["event_file"])
-    if story.refused:
-        raise GatewayError(f"the event would be refused at the door: {story.refused}")
-    if not story.decisions:
-        raise GatewayError(f"{one.config.name} takes nothing from the source {source}; it has {', '.join(one.config.sources)}")
-    decision = story.decisions[0]
-    if decision.ending is not None:
-        raise GatewayError(f"the event would not be sent: {decision.ending}. {decision.words}")
-    return decision.parts[0]
-
-
-def _story(config: Gateway, one: Ready, name: str, source: str, file: Path | None) -> Story:
-    now = time.time()
-    ready = {one.config.name: one}
-    if file is None:
-        origins = config.sources[source].origins if source in config.sources else []
-        body = orjson.dumps(sample(name, origins[0] if origins else "https://shop.example", now))
-    else:
-        value = json_file(file)
-        if is_canonical(value):
-            event = load_event(orjson.dumps(value))
-            return Story(event, (), decisions(ready, event, now))
-        body = orjson.dumps(value)
-    stories = stories_of_hit(config, ready, native_hit(body, config, source, now), now)
-    if len(stories) != 1:
-        raise GatewayError(f"the file holds {len(stories)} events; send takes one at a time")
-    return stories[0]
-
-
-async def _exchange(one: Ready, batch: Batch, how: Facility, request: Any) -> Exchange:
-    transport = AiohttpTransport(one.config)
-    try:
-        return await exchange(one, batch, how, request, transport)
-    finally:
-        await transport.close()
+def _value(config: Gateway, name: str, source: str, file: Path | None) -> Any:
+    return sample(name, site_of(config, source)) if file is None else json_file(file)
 
 
 def _print_request(shown: dict[str, Any], verb: str) -> None:
@@ -165,6 +126,3 @@ def _json(shown: dict[str, Any], one: Ready, done: Exchange, how: Facility) -> d
         "words": done.words,
         "good": done.good,
     }
-
-
-__all__ = ["EVENTS", "send"]

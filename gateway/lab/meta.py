@@ -1,4 +1,4 @@
-"""Meta Conversions API: `POST /v<n>.0/<pixel>/events`.
+"""Meta Conversions API: `POST /v<n>.0/<pixel>/events`; and `GET /v<n>.0/<pixel>`, which only looks at the token.
 
 Strict as the platform documents it: one bad event fails the whole request, with a Graph error object (code, subcode) whose
 HTTP status says little. Tokens: any works but `expired` (190, answered with status 500 as Graph does at times),
@@ -39,6 +39,7 @@ from gateway.lab.checks import (
 from gateway.lab.vendor import RETRY_AFTER, Answer, Call, Mode, Noted, Seen, json_answer, parse, text_of
 
 ROUTE = re.compile(r"/v\d{1,2}\.0/([^/]+)/events")
+DATASET = re.compile(r"/v\d{1,2}\.0/([^/]+)")
 MAX_EVENTS = 1000
 MAX_AGE = 7 * 86400
 MAX_AGE_STORE = 62 * 86400
@@ -236,6 +237,8 @@ class Meta:
 
     def answer(self, call: Call) -> Answer:
         """See the module's text."""
+        if call.method == "GET" and (dataset := DATASET.fullmatch(call.path)):
+            return _token_refusal(call, None, dataset[1]) or json_answer({"id": dataset[1]})
         match = ROUTE.fullmatch(call.path)
         if match is None or call.method != "POST":
             return _error(f"Unknown path components: {call.path}", 2500, status=404 if match is None else 400)

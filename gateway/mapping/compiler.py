@@ -16,6 +16,7 @@ from gateway.mapping.envelope import Enveloper, compile_envelope
 from gateway.mapping.functions import to_number
 from gateway.mapping.merge import empty_map, expand, merge, merge_tree, put
 from gateway.mapping.plan import Compiled, CompiledPlan, Rules, Validation
+from gateway.mapping.probe import compile_probe
 from gateway.mapping.replies import compile_replies
 from gateway.mapping.rules import Rule, Surroundings, compile_require, compile_rule
 from gateway.mapping.scope import CHECKS, CONDITIONS, LOOP, REPLY, SETTINGS, Context, Run, check_keys, key_mark
@@ -95,14 +96,16 @@ def _compile(manifest: Manifest, config: DestinationConfig, tree: MarkedMap, con
     star = rules.pop(STAR, None)
     if STAR not in tree["events"]:
         star = _rules(STAR, _bare(tree), around, context)
+    auth = tuple(compile_auth(tree.get("auth"), context))
     return Compiled(
         rules=rules,
         unlisted=star if _sends(manifest, config) else None,
         when=_when(config, context),
         loop=_condition(tree.get("loop"), context.narrowed(shown="loop", roots=LOOP)),
-        auth=tuple(compile_auth(tree.get("auth"), context)),
+        auth=auth,
         reader=compile_replies(tree.get("response"), context),
         validation=_validation(config, tree, wrap, context),
+        probe=compile_probe(tree, auth, config, context),
         check=compile_require(tree.get("check"), context.narrowed(shown="", roots=CHECKS), "check"),
         max_event_bytes=_max_event_bytes(tree),
         limits=config.consent.on_opt_out == "limit",

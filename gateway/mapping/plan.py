@@ -20,6 +20,7 @@ from gateway.mapping.assembly import content, serialise
 from gateway.mapping.auth import Draft, Step
 from gateway.mapping.envelope import Enveloper, Unfit
 from gateway.mapping.functions import as_text, is_empty
+from gateway.mapping.probe import Probe
 from gateway.mapping.replies import Reader
 from gateway.mapping.rules import Require, Rule
 from gateway.mapping.scope import Context, Run, Scope
@@ -50,6 +51,7 @@ class Compiled:
     auth: tuple[Step, ...]
     reader: Reader
     validation: Validation | None
+    probe: Probe | None
     check: Require | None
     max_event_bytes: int | None
     limits: bool
@@ -68,6 +70,11 @@ class CompiledPlan:
         self.context = context
         self._made = compiled
         self._names = frozenset(_PLAIN_NAME.sub("", name.lower()) for name in (config.name, config.type))
+
+    @property
+    def probe(self) -> Probe | None:
+        """How to ask the vendor whether settings and token are good; None where it offers nothing for that."""
+        return self._made.probe
 
     def __repr__(self) -> str:
         return f"CompiledPlan({self.config.name!r})"

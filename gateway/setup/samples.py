@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import Any
 
+from gateway.config.models import Gateway
 from gateway.errors import GatewayError
 
 GRANTED = dict.fromkeys(("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"), "granted")
@@ -42,7 +43,7 @@ def sample(name: str, site: str, now: float | None = None) -> dict[str, Any]:
     event: dict[str, Any] = {
         "name": name,
         "id": f"tagway-sample-{uuid.uuid4()}",
-        "user": {"id": "tagway-sample", "email": "sample@example.com", "phone": "+15550100"},
+        "user": {"id": "tagway-sample", "email": "sample@example.com", "phone": "+12025550123"},
         "device": {"ip": "203.0.113.7", "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
         "ids": {"ga_client_id": f"1000000001.{int(at)}", "ga_session_id": str(int(at))},
         "page": {"url": f"{site}/tagway-sample", "title": "Sample"},
@@ -52,3 +53,9 @@ def sample(name: str, site: str, now: float | None = None) -> dict[str, Any]:
     if name == "purchase":
         event["props"]["transaction_id"] = f"sample-{int(at)}"
     return event
+
+
+def site_of(config: Gateway, source: str) -> str:
+    """The site's own address, for the pages of a sample."""
+    origins = config.sources[source].origins if source in config.sources else []
+    return origins[0] if origins else "https://shop.example"
