@@ -81,6 +81,8 @@ def truth(code: Code) -> Code:
     if code.constant:
         return constant(holds(code.value))
     run = code.run
+    if code.path and not code.steps and code.otherwise is None:
+        return Code(_path_test(*code.path))
 
     def test(scope: Scope) -> bool:
         value = run(scope)
@@ -89,6 +91,19 @@ def truth(code: Code) -> Code:
         return value is not None and holds(value)
 
     return Code(test)
+
+
+def _path_test(slot: int, root: str, key: str) -> Run:
+    """A look-up read as a condition."""
+
+    def test(scope: Scope) -> bool:
+        section = scope.data.get(root) if slot < 0 else scope.locals[slot]
+        value = section.get(key) if type(section) is dict else None
+        if value is None or value is False:
+            return False
+        return bool(value) or not is_empty(value)
+
+    return test
 
 
 def compile_node(node: Node, leaf: Any, context: Context) -> Code:
@@ -119,25 +134,26 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
     if len(live) == 1:
         return live[0]
     flat = all(option.flat or (option.constant and not isinstance(option.value, (dict, list))) for option in live)
-    lookups = [option.path for option in live if option.path and not option.steps]
-    if len(lookups) == len(live):
-        return Code(_first_path(tuple(path for path in lookups if path)), flat=flat)
-    runs = tuple(option.run for option in live)
-    if len(runs) == 2:
-        return Code(_either(*runs), flat=flat)
+    rest = _rest(live[1:])
+    first = live[0]
+    path = first.path if not first.steps and first.otherwise is None else None
+    return Code(_either(first.run, rest), path=path, otherwise=rest if path else None, flat=flat)
 
-    def run(scope: Scope) -> Any:
-        for option in runs:
-            value = option(scope)
-            if value or not is_empty(value):
-                return value
-        return None
 
-    return Code(run, flat=flat)
+def _rest(options: list[Code]) -> Run:
+    """The alternatives after the first, as one; null where all are empty."""
+    lookups = tuple(option.path for option in options if option.path and not option.steps and option.otherwise is None)
+    if len(lookups) == len(options):
+        return _first_path(lookups)
+    last = options[-1]
+    run = last.run if last.constant else _either(last.run, lambda scope: None)
+    for before in reversed(options[:-1]):
+        run = _either(before.run, run)
+    return run
 
 
 def _first_path(lookups: tuple[Lookup, ...]) -> Run:
-    """The commonest alternatives: paths alone."""
+    """Alternatives that are paths alone."""
 
     def run(scope: Scope) -> Any:
         data = scope.data
@@ -194,7 +210,7 @@ def _apply(code: Code, call: Call, leaf: Any, context: Context) -> Code:
         inner = code.run
         return Code(lambda scope: step(inner(scope)), flat=flat)
     base, steps = code.base or code.run, (*code.steps, step)
-    return Code(_chain(base, steps), path=code.path, base=base, steps=steps, flat=flat)
+    return Code(_chain(base, steps), path=code.path, base=base, steps=steps, flat=flat, otherwise=code.otherwise)
 
 
 def _chain(base: Run, steps: tuple[Step, ...]) -> Run:
@@ -292,9 +308,9 @@ def _junction(node: Junction, leaf: Any, context: Context) -> Code:
     if not runs:
         return constant(not decides)
 
-    def run(scope: Scope) -> bool:
-        for operand in runs:
-            if operand(scope) is decides:
+    def run(scope: Scope) -> Any:
+        for test in runs:
+            if test(scope) is decides:
                 return decides
         return not decides
 

@@ -64,9 +64,16 @@ def lacking(*given: Any) -> Work:
     """The maps of a list that have none of these keys."""
     keys = [str(as_text(key)) for key in given]
 
+    def lacks(one: Any) -> bool:
+        if isinstance(one, dict):
+            for key in keys:
+                found = one.get(key)
+                if found or not is_empty(found):
+                    return False
+        return True
+
     def work(value: Any) -> list[Any]:
-        maps = value if isinstance(value, list) else [value]
-        return [one for one in maps if not isinstance(one, dict) or all(is_empty(one.get(key)) for key in keys)]
+        return [one for one in value if lacks(one)] if isinstance(value, list) else [value] if lacks(value) else []
 
     return work
 
@@ -84,6 +91,13 @@ def scalars(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: inner for key, inner in value.items() if isinstance(inner, (str, int, float))}
     return [inner for inner in value if isinstance(inner, (str, int, float))]
+
+
+@function("map", counts=False)
+def nested(value: Any) -> list[Any]:
+    """The lists and maps among the values of a map or the elements of a list."""
+    inner = value.values() if isinstance(value, dict) else value
+    return [one for one in inner if isinstance(one, (dict, list))]
 
 
 @function("map", counts=False)

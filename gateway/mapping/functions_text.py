@@ -124,7 +124,8 @@ def _hash(name: str, length: int) -> Callable[[str], str]:
     def work(text: str) -> str:
         if len(text) == length and _HEX.fullmatch(text):
             return text.lower()
-        return str(make(text.encode()).hexdigest())
+        digest: str = make(text.encode()).hexdigest()
+        return digest
 
     work.__doc__ = f"{name.upper()} in lower-case hex; a value that is {length} hex digits already passes, lower-cased."
     return work
@@ -223,7 +224,12 @@ def pluck(key: Any) -> Work:
         return nothing
 
     def work(value: Any) -> list[Any]:
-        maps = value if isinstance(value, list) else [value]
-        return [found for one in maps if isinstance(one, dict) and not is_empty(found := one.get(name))]
+        found = []
+        for one in value if isinstance(value, list) else [value]:
+            if type(one) is dict:
+                inner = one.get(name)
+                if inner or not is_empty(inner):
+                    found.append(inner)
+        return found
 
     return work

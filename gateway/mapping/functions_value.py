@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_number
+from gateway.mapping.functions import LARGEST, Work, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -27,11 +27,15 @@ def minor_digits(currency: str) -> int:
 
 
 def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A cast that works on each element of a list and drops what it cannot do."""
+    """A cast that works on each element of a list and drops what it cannot do; what has the kind already is itself."""
+    kind = {"str_": str, "int_": int, "num": int, "bool_": bool}[cast.__name__]
 
     @wraps(cast)
     def work(value: Any) -> Any:
-        if type(value) is not list:
+        given = type(value)
+        if given is kind and (given is not int or -LARGEST <= value < LARGEST):
+            return value
+        if given is not list:
             return cast(value)
         return [made for one in value if not is_empty(made := work(one))]
 
@@ -146,7 +150,7 @@ def to_micros(value: Any) -> int:
     """Epoch microseconds of RFC 3339 text or of an epoch in s, ms or µs (told apart by size). Raises ValueError."""
     if isinstance(value, str):
         text = value.strip()
-        if not text.lstrip("-").replace(".", "", 1).isdigit():
+        if text[4:5] == "-" or not text.lstrip("-").replace(".", "", 1).isdigit():
             moment = datetime.fromisoformat(text)
             since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
             return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds

@@ -20,8 +20,8 @@ BATCH = orjson.Fragment(b"\x00")
 def walk(value: Any, steps: Sequence[str | int]) -> Any:
     """Follow steps through maps (by key) and lists (by position); a missing step gives null."""
     for step in steps:
-        if isinstance(value, dict):
-            value = value.get(str(step))
+        if type(value) is dict:
+            value = value.get(step if type(step) is str else str(step))
         elif isinstance(value, list) and isinstance(step, int) and step < len(value):
             value = value[step]
         else:

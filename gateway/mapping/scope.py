@@ -70,6 +70,7 @@ class Code:
     The rest lets a map evaluate its commonest fields without a call each: where `path` is set, `run` is that look-up and
     then `steps`, which stop at null. `base` and `steps` say the same of any other beginning. `flat`: gives no map or list
     that could hold empties. `listed`: the result stands in a list of its own. `bare`: `run` before it was pruned.
+    `otherwise`: what gives the value where the look-up of `path` is empty.
     """
 
     run: Run
@@ -82,6 +83,7 @@ class Code:
     flat: bool = False
     listed: bool = False
     bare: Run | None = None
+    otherwise: Run | None = None
 
 
 def constant(value: Any, *, keeps: bool = False) -> Code:

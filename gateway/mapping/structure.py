@@ -60,7 +60,7 @@ def _leaf(leaf: Scalar, context: Context) -> Code:
         value = run(scope)
         return prune(value) if type(value) is dict or type(value) is list else value
 
-    return Code(pruned, path=code.path, base=code.base, steps=code.steps, bare=run)
+    return Code(pruned, path=code.path, base=code.base, steps=code.steps, bare=run, otherwise=code.otherwise)
 
 
 def _list(tree: list[Any], context: Context) -> Code:
@@ -70,7 +70,10 @@ def _list(tree: list[Any], context: Context) -> Code:
     if len(codes) == 1 and not codes[0].constant and not codes[0].keeps:
         one, flattens = codes[0], runs[0][1]
         path = one.path if flattens and not one.listed else None
-        return Code(_single(one.run, flattens), path=path, steps=one.steps, flat=one.flat, listed=path is not None)
+        listed = path is not None
+        return Code(
+            _single(one.run, flattens), path=path, steps=one.steps, flat=one.flat, listed=listed, otherwise=one.otherwise
+        )
     run = _several(runs)
     return constant(run(Scope({}))) if all(code.constant for code in codes) else Code(run)
 
@@ -172,7 +175,7 @@ def _plain_fields(fields: list[tuple[str, Code]]) -> Run:
     def run(scope: Scope) -> dict[str, Any]:
         out: dict[str, Any] = {}
         data, items = scope.data, scope.locals
-        for slot, name, field, rows in groups:
+        for slot, name, field, rows, others in groups:
             if field is not None:
                 value = field(scope)
                 if value or not (value is None or is_empty(value)):
@@ -184,9 +187,13 @@ def _plain_fields(fields: list[tuple[str, Code]]) -> Run:
                 continue
             section = data.get(name) if slot < 0 else items[slot]
             if type(section) is not dict:
-                continue
-            for key, step_key, steps, flat, listed in rows:
+                if not others:
+                    continue
+                section = _NOTHING
+            for key, step_key, steps, flat, listed, otherwise in rows:
                 value = section.get(step_key)
+                if otherwise is not None and (value is None or (not value and is_empty(value))):
+                    value = otherwise(scope)
                 if value is None:
                     continue
                 for step in steps:
@@ -202,23 +209,25 @@ def _plain_fields(fields: list[tuple[str, Code]]) -> Run:
     return run
 
 
-Row = tuple[str, str, tuple[Step, ...], bool, bool]
-Group = tuple[int, str, Run | None, tuple[Row, ...]]
-"""A section and its rows; or, with a Run, 1 for a result to be pruned, and the key."""
+Row = tuple[str, str, tuple[Step, ...], bool, bool, Run | None]
+Group = tuple[int, str, Run | None, tuple[Row, ...], bool]
+"""A section, its rows and whether one has an alternative; or, with a Run, 1 for a result to be pruned, and the key."""
+_NOTHING: dict[str, Any] = {}
 
 
 def _groups(fields: list[tuple[str, Code]]) -> list[Group]:
     groups: list[Group] = []
     for key, code in fields:
         if code.path is None:
-            groups.append((int(code.bare is not None), key, code.bare or code.run, ()))
+            groups.append((int(code.bare is not None), key, code.bare or code.run, (), False))
             continue
         slot, root, name = code.path
-        row = (key, name, code.steps, code.flat, code.listed)
+        row = (key, name, code.steps, code.flat, code.listed, code.otherwise)
+        other = code.otherwise is not None
         if groups and groups[-1][2] is None and groups[-1][:2] == (slot, root):
-            groups[-1] = (slot, root, None, (*groups[-1][3], row))
+            groups[-1] = (slot, root, None, (*groups[-1][3], row), other or groups[-1][4])
         else:
-            groups.append((slot, root, None, (row,)))
+            groups.append((slot, root, None, (row,), other))
     return groups
 
 
