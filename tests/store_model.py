@@ -162,7 +162,10 @@ class StoreMachine(RuleBasedStateMachine):
     def grow_old(self, kind: str, age: float, fault: Fault) -> None:
         """Retention by age, or personal data leaves."""
         self.world.fault = fault
-        (self.world.expire if kind == "expire" else self.world.strip)(age)
+        if kind == "expire":
+            self.world.expire(age)
+        else:
+            self.world.strip()
         self.world.check()
 
     @rule(share=st.sampled_from([0.9, 0.6, 0.3]), fault=FAULTS)

@@ -97,6 +97,7 @@ class SourceTruth:
     events: dict[int, Event] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     accepted: int = 0
+    stripped: int = 0
     seen: dict[tuple[str, str], tuple[bytes, float]] = field(default_factory=dict)
 
     @property

@@ -16,7 +16,7 @@ from gateway.queue import schema
 
 INTERVAL = 0.25
 RESTART_BYTES = 16 << 20
-PAGE = 4096
+
 CACHE_KIB = 1000
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def in_use(connection: sqlite3.Connection, mode: str) -> int | None:
     """Run a checkpoint; bytes of frames in use, None when it was kept from finishing."""
     busy, frames, _ = connection.execute(f"pragma wal_checkpoint({mode})").fetchone()
-    return None if busy else max(frames, 0) * PAGE
+    return None if busy else max(frames, 0) * schema.PAGE
 
 
 class Checkpointer:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.clock import Clock
+from gateway.errors import StoreUnfit
 from gateway.outcomes import ENDINGS
 from gateway.queue import lanes, schema
 from gateway.queue.base import Counter, LaneDepth, Settlement, Taken
@@ -54,16 +56,13 @@ class Core:
         self.file = file
         self.clock = clock
         self.limits = limits or Limits()
-        connection = schema.connect(file, cache_kib=WRITER_CACHE_KIB, synchronous=synchronous)
         try:
-            schema.prepare(connection, os.urandom(32))
-            connection.execute("update gauge set n = n + 1 where name = 'opens'")
-            self.memory: Memory = load(connection)
-        except BaseException:
-            connection.close()
-            raise
+            connection = schema.connect(file, cache_kib=WRITER_CACHE_KIB, synchronous=synchronous)
+            self.memory: Memory = _prepared(connection)
+            self.reader = schema.connect(file, cache_kib=READER_CACHE_KIB)
+        except sqlite3.DatabaseError as error:
+            raise StoreUnfit(f"the store cannot be opened ({error}); move it away or restore it from a copy") from error
         self.db = Database(connection, hook)
-        self.reader = schema.connect(file, cache_kib=READER_CACHE_KIB)
         self.corrupt_rows = 0
         self.commit_seconds: list[float] = []
 
@@ -158,10 +157,22 @@ class Core:
         self.db.close()
 
 
+def _prepared(connection: sqlite3.Connection) -> Memory:
+    try:
+        schema.prepare(connection, os.urandom(32))
+        connection.execute("update gauge set n = n + 1 where name = 'opens'")
+        return load(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
 def named_counters(memory: Memory) -> dict[Counter, int]:
     """The counters by names; beside the outcomes what was logged per source and name, and accepted per source."""
     found: dict[Counter, int] = {}
     for (lane, source, label, code), n in memory.counters.items():
+        if code != schema.LOGGED_CODE and code not in ENDINGS:
+            continue
         outcome, reason = (schema.LOGGED, "") if code == schema.LOGGED_CODE else ENDINGS[code]
         lane_name = "" if lane == schema.NO_LANE else memory.lanes[lane].name
         found[(memory.sources[source].name, lane_name, label, str(outcome), reason)] = n

@@ -27,14 +27,15 @@ def read(connection: sqlite3.Connection, memory: Memory, where: DeadFilter) -> l
     """The letters a filter means, newest first."""
     condition, params = _condition(memory, where)
     sql = f"select {_COLUMNS} from dead where {condition} order by id desc limit ?"
-    return [_letter(memory, row) for row in connection.execute(sql, (*params, where.limit))]
+    rows = connection.execute(sql, (*params, where.limit)).fetchall()
+    return [letter for row in rows if (letter := _letter(memory, row)) is not None]
 
 
-def _letter(memory: Memory, row: tuple[Any, ...]) -> DeadLetter:
+def _letter(memory: Memory, row: tuple[Any, ...]) -> DeadLetter | None:
     id_, lane, source, number, event_id, label, code, detail, tries, first_at, at, body = row
     ending = ending_of(code, detail)
-    if ending is None:
-        raise ValueError(f"dead letter {id_} has no ending")
+    if ending is None or source not in memory.sources:
+        return None
     lane_name = memory.lanes[lane].name if lane in memory.lanes else ""
     name = memory.sources[source].name
     return DeadLetter(id_, lane_name, name, number, event_id, label, ending, tries, first_at, at, body)

@@ -6,6 +6,7 @@ a transaction works on copies (stage.py).
 
 from __future__ import annotations
 
+import logging
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ class LaneState:
         return sum(len(reading.flying) for reading in self.reading.values())
 
 
+log = logging.getLogger(__name__)
 CountKey = tuple[int, int, str, int]
 """(lane, source, label, code)"""
 WithdrawalTimes = dict[str, tuple[float, float]]
@@ -162,10 +164,14 @@ def load(connection: sqlite3.Connection) -> Memory:
     for row in connection.execute("select id, name, head, accepted, departed, bytes, bare from source"):
         memory.add_source(SourceState(*row))
     for source in memory.sources.values():
+        source.head = max(source.head, _last_in_log(connection, source.id))
         source.floor = first_in_log(connection, source)
     for lane_id, name in connection.execute("select id, name from lane"):
         memory.add_lane(LaneState(lane_id, name))
     for lane, source, label, code, n in connection.execute("select lane, source, label, code, n from counter"):
+        if source not in memory.sources or (lane != NO_LANE and lane not in memory.lanes):
+            log.error("A counter of %s belongs to no lane or source: run `tagway audit`", label)
+            continue
         memory.counters[(lane, source, label, code)] = n
         if lane == NO_LANE and code == LOGGED_CODE:
             memory.sources[source].logged += n
@@ -182,9 +188,18 @@ def first_in_log(connection: sqlite3.Connection, source: SourceState) -> int:
     return row[0] & MASK if row else source.head + 1
 
 
+def _last_in_log(connection: sqlite3.Connection, source: int) -> int:
+    bounds = (row_id(source, 0), row_id(source, MASK))
+    row = connection.execute("select id from log where id between ? and ? order by id desc limit 1", bounds).fetchone()
+    return row[0] & MASK if row else 0
+
+
 def _load_positions(connection: sqlite3.Connection, memory: Memory) -> None:
     rows = connection.execute("select lane, source, start, logged_at_start, cursor, backfilled, late from position").fetchall()
     for lane, source, *columns in rows:
+        if source not in memory.sources or lane not in memory.lanes:
+            log.error("A position belongs to no lane or source: run `tagway audit`")
+            continue
         position = Position(*columns)
         for lo, hi in settled_above(connection, lane, source, position.cursor):
             position.done.add(lo, hi)

@@ -28,6 +28,7 @@ from pathlib import Path
 from gateway.errors import StoreTooNew, StoreUnfit
 
 VERSION = 1
+PAGE = 4096
 SHIFT = 40
 MASK = (1 << SHIFT) - 1
 NO_LANE = 0
@@ -74,6 +75,7 @@ insert into gauge values('firings', 0), ('opens', 0);
 """
 
 PRAGMAS = (
+    f"pragma page_size={PAGE}",
     "pragma journal_mode=wal",
     "pragma secure_delete=on",
     "pragma wal_autocheckpoint=0",
@@ -85,19 +87,20 @@ PRAGMAS = (
 def connect(file: Path, *, cache_kib: int, synchronous: str = "full", busy_ms: int = 1000) -> sqlite3.Connection:
     """A connection with our settings, in autocommit mode: transactions are begun and ended in the open."""
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
-    for pragma in (*PRAGMAS, f"pragma synchronous={synchronous}", f"pragma cache_size=-{cache_kib}"):
-        connection.execute(pragma).fetchall()
-    connection.execute(f"pragma busy_timeout={busy_ms}").fetchall()
+    own = (f"pragma synchronous={synchronous}", f"pragma cache_size=-{cache_kib}", f"pragma busy_timeout={busy_ms}")
+    try:
+        for pragma in (*PRAGMAS, *own):
+            connection.execute(pragma).fetchall()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
     return connection
 
 
 def prepare(connection: sqlite3.Connection, salt: bytes) -> None:
     """Create the tables in an empty file. Raises StoreTooNew for a newer one, StoreUnfit for a file that is not ours."""
-    try:
-        (version,) = connection.execute("pragma user_version").fetchone()
-        (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise StoreUnfit(f"the store cannot be read ({error}); move it away or restore it from a copy") from error
+    (version,) = connection.execute("pragma user_version").fetchone()
+    (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
     check_version(version)
     if version == 0 and tables == 0:
         connection.executescript(f"begin immediate; {DDL} pragma user_version={VERSION}; commit;")
@@ -118,7 +121,9 @@ def row_id(source: int, number: int) -> int:
 
 
 def checksum(id_: int, received: float, label: str, event_id: str, body: bytes) -> int:
-    """CRC-32 over a whole row: its key and every column."""
+    """CRC-32 over a whole row: its key and every column; no checksum equals that of a row whose body is no longer bytes."""
+    if not isinstance(body, bytes):
+        return -1
     return zlib.crc32(body, zlib.crc32(f"{id_} {received!r} {label} {event_id}".encode("utf-8", "surrogatepass")))
 
 

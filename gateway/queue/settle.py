@@ -124,8 +124,8 @@ def ending_columns(ending: Ending | None) -> tuple[int | None, str | None]:
 
 
 def ending_of(code: int | None, detail: str | None) -> Ending | None:
-    """(code, detail) as an ending. Raises KeyError for a code that does not exist."""
-    return None if code is None else Ending(*ENDINGS[code], detail or "")
+    """(code, detail) as an ending; None for none, and for a code that a damaged row made up."""
+    return None if code is None or code not in ENDINGS else Ending(*ENDINGS[code], detail or "")
 
 
 Copy = tuple[str, float, str, bytes, int]

@@ -1,12 +1,13 @@
 """Take: hand events to a lane, half due retries and half fresh, its sources in turn (design §6).
 
 Reads committed rows through the reading connection. What is handed out is in flight, in memory only, until it is settled or
-released. The retry table is not asked while a lane has no row there that may be due. A row that fails its checksum is not
-handed out but returned as damaged, to be settled as dead.
+released. The retry table is not asked while a lane has no row there that may be due. A row that fails its checksum, or that
+SQLite cannot read at all, is not handed out but returned as damaged, to be settled as dead.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,11 @@ _RETRY = """select r.id, r.due, r.tries, r.first_at, r.parts, r.worst, r.worst_d
     coalesce(r.received, l.received), coalesce(r.label, l.label), coalesce(r.event_id, l.event_id), coalesce(r.body, l.body),
     coalesce(r.crc, l.crc)
     from retry r left join log l on l.id = r.id where r.lane=? and r.source=? and r.due<=? order by r.due, r.id limit ?"""
+
+
+UNREADABLE_PAUSE = 60.0
+"""Seconds until a retry table that cannot be read is asked again."""
+log = logging.getLogger(__name__)
 
 
 class Taking:
@@ -72,8 +78,7 @@ class Taking:
         head = self.memory.sources[source].head
         while want > 0 and self.room > 0 and reading.next <= head:
             reading.next = position.done.after(max(reading.next, position.cursor))
-            bounds = (row_id(source, reading.next), row_id(source, head), want)
-            rows = self.connection.execute(_FRESH, bounds).fetchall()
+            rows = self._rows(row_id(source, reading.next), row_id(source, head), want)
             for row in rows:
                 number = row[0] & MASK
                 if self.room <= 0:
@@ -85,12 +90,30 @@ class Taking:
             if not rows:
                 reading.next = head + 1
 
+    def _rows(self, first: int, last: int, want: int) -> list[Any]:
+        try:
+            return self.connection.execute(_FRESH, (first, last, want)).fetchall()
+        except sqlite3.DatabaseError as error:
+            log.error("Stored events cannot be read together, each is tried alone: %s", error)
+        return [row for id_ in range(first, min(last, first + want - 1) + 1) for row in self._row(id_)]
+
+    def _row(self, id_: int) -> list[Any]:
+        try:
+            return self.connection.execute(_FRESH, (id_, id_, 1)).fetchall()
+        except sqlite3.DatabaseError:
+            return [(id_, 0.0, "", "", None, 0)]
+
     def _retries(self, source: int, want: int) -> None:
         position, reading = self._place(source)
         if not position.retrying or reading.due > self.now:
             return
         waiting = sum(1 for token in reading.flying.values() if token)
-        rows = self.connection.execute(_RETRY, (self.lane.id, source, self.now, want + waiting)).fetchall()
+        try:
+            rows = self.connection.execute(_RETRY, (self.lane.id, source, self.now, want + waiting)).fetchall()
+        except sqlite3.DatabaseError as error:
+            log.error("Events that wait for a retry cannot be read: %s", error)
+            reading.due = self.now + UNREADABLE_PAUSE
+            return
         for row in rows:
             number, token = row[0] & MASK, row[10]
             if reading.flying.get(number) == token:
@@ -114,7 +137,9 @@ class Taking:
         name = self.memory.sources[source].name
         reading.flying[number] = token
         if body is None or crc != checksum(row_id(source, number), received, label, event_id, body):
-            self.damaged.append(Taken(name, number, label or "", body or b"", received or 0.0, retry, token))
+            kept = body if isinstance(body, bytes) else b""
+            arrived = received if isinstance(received, float) else 0.0
+            self.damaged.append(Taken(name, number, "", kept, arrived, retry, token))
             return
         self.taken.append(Taken(name, number, label, body, received, retry, token))
         self.room -= len(body)

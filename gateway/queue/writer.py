@@ -55,7 +55,10 @@ class Item:
             self.future.set_result(result)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the caller that nothing of it was stored."""
+        """Tell the caller that nothing of it was stored: hits may come again, whatever the reason."""
+        if isinstance(error, sqlite3.Error):
+            said = f"the store cannot be written: {error}"
+            error = QueueFull(said) if self.events else StoreError(said)
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -179,6 +182,7 @@ class Writer:
                 for item in items:
                     await self._group([item])
             else:
+                log.error("An operation of the store failed: %s", error)
                 items[0].fail(error)
             return
         for item, result in zip(items, results, strict=True):
