@@ -80,7 +80,7 @@ class SqliteStore:
         self._hook = hook
         self._sync_timer: asyncio.TimerHandle | None = None
         self._sync_future: asyncio.Future[Any] | None = None
-        self._retaining = False
+        self._retaining = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self.salt = b""
 
@@ -149,7 +149,7 @@ class SqliteStore:
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """See base.Store.append."""
         used = self._core.memory.bytes
-        if used > self._limits.bytes and not self._retaining:
+        if used > self._limits.bytes and not self._retaining.locked():
             self._keep(asyncio.ensure_future(self.retain()))
         if used > self._limits.bytes + self._limits.bytes // 4:
             raise QueueFull("the queue is over its byte limit", 5)
@@ -233,13 +233,8 @@ class SqliteStore:
 
     async def retain(self) -> None:
         """See base.Store.retain."""
-        if self._retaining:
-            return
-        self._retaining = True
-        try:
+        async with self._retaining:
             await self._housekeeping.run()
-        finally:
-            self._retaining = False
 
     # dead letters and replays
 
