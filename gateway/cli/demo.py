@@ -1,119 +1,118 @@
-"""`tagway demo`: a gateway and four vendors on this machine, with two hits to try."""
+"""`tagway demo`: a shop, a gateway and four vendors on this machine."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import tempfile
+import time
+import webbrowser
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 import click
 import uvloop
 
-from gateway.clock import Clock
-from gateway.config.load import load
-from gateway.config.models import Gateway
-from gateway.demo import demo_config
-from gateway.demo.child import GatewayProcess
-from gateway.errors import GatewayError
-from gateway.lab import start_lab
-
-READY_SECONDS = 30.0
+from gateway.demo.configuration import WRITE_KEY
+from gateway.demo.ports import OPTIONS, USUAL, Ports, choose, moved
+from gateway.demo.running import Demo
+from gateway.demo.running import demo as running_demo
 
 WELCOME = """
-Tagway is up. Nothing leaves this machine.
+Tagway is up, {seconds:.1f} s after the start. Nothing leaves this machine.
 
-  vendors' inboxes   http://{lab}/inbox
-  ledger             http://{admin}/ledger      (or: tagway audit -c {config})
-  metrics            http://{metrics}/metrics
+  open this             http://127.0.0.1:{ports.shop}/     buy something, say no, take a vendor down, kill the gateway
+  every event's story   http://127.0.0.1:{ports.admin}/
+  vendors' inboxes      http://127.0.0.1:{ports.lab}/inbox
+  metrics               http://127.0.0.1:{ports.metrics}/metrics
+  the equation          tagway audit -c {config}
 
 A purchase that is delivered to four vendors:
 
-  curl -s http://{public}/v1/events?k=wk_shop_demo -H 'Content-Type: application/json' -d '{delivered}'
+  curl -s http://127.0.0.1:{ports.gateway}/v1/events?k={key} -H 'Content-Type: application/json' -d '{delivered}'
 
 The same without consent: stored, counted, sent to nobody, and the ledger says why:
 
-  curl -s http://{public}/v1/events?k=wk_shop_demo -H 'Content-Type: application/json' -d '{refused}'
+  curl -s http://127.0.0.1:{ports.gateway}/v1/events?k={key} -H 'Content-Type: application/json' -d '{refused}'
 
 Stop with Ctrl-C.
 """
 DELIVERED = (
     '{"name":"purchase","user":{"id":"u-1","email":"jane@example.com"},"ids":{"ga_client_id":"1.2"},'
-    '"page":{"url":"https://shop.example/thanks"},"props":{"transaction_id":"1001","value":42.5,"currency":"EUR"},'
+    '"page":{"url":"https://shop.example/thanks"},"props":{"transaction_id":"901","value":42.5,"currency":"EUR"},'
     '"items":[{"id":"sku-1","name":"Cup","price":42.5,"quantity":1}],'
     '"consent":{"ad_storage":"granted","ad_user_data":"granted","ad_personalization":"granted","analytics_storage":"granted"}}'
 )
 REFUSED = (
     '{"name":"purchase","user":{"email":"john@example.com"},"page":{"url":"https://shop.example/thanks"},'
-    '"props":{"transaction_id":"1002","value":9,"currency":"EUR"},"consent":{"ad_storage":"denied","analytics_storage":"denied"}}'
+    '"props":{"transaction_id":"902","value":9,"currency":"EUR"},"consent":{"ad_storage":"denied","analytics_storage":"denied"}}'
 )
+
+
+def _port(name: str, help_: str) -> Callable[[Any], Any]:
+    text = f"{help_} Default: {getattr(USUAL, name)}, or the next free one."
+    return click.option(OPTIONS[name], name, type=click.IntRange(1, 65535), help=text)
 
 
 @click.command()
+@_port("shop", "Port of the shop.")
+@_port("gateway", "Port that takes hits.")
+@_port("admin", "Port of the admin page.")
+@_port("metrics", "Port of /metrics.")
+@_port("lab", "Port of the vendors' emulators.")
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), help="Keep the store here. Default: a temporary folder."
 )
-def demo(data: Path | None) -> None:
-    """Start the gateway and the vendors' lab on loopback.
+@click.option("--open", "open_browser", is_flag=True, help="Open the shop in the browser.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all log lines of the gateway, not only warnings.")
+def demo(data: Path | None, open_browser: bool, verbose: bool, **ports: int | None) -> None:
+    """A shop, the gateway and four vendors on this machine.
 
     No account, no key, no network: the vendors are emulators that are as strict
-    as the real ones. Prints what to open and two hits to send.
+    as the real ones. In the browser: buy something with and without consent,
+    take a vendor down, kill the gateway, and watch what each vendor gets.
+
+    \b
+    tagway demo --open              start it and open the shop
+    tagway demo --port 8095         the shop on another port
+    tagway demo --data ./demo       keep events over a restart
     """
-    with tempfile.TemporaryDirectory(prefix="tagway-demo-") as folder:
-        uvloop.run(_run(data or Path(folder)))
+    began = time.monotonic()
+    chosen = choose(ports)
+    with tempfile.TemporaryDirectory(prefix="tagway-demo-", ignore_cleanup_errors=True) as folder:
+        uvloop.run(_run(data or Path(folder), chosen, began, open_browser=open_browser, verbose=verbose))
 
 
-async def _run(data: Path) -> None:
-    path = demo_config()
-    config = load(path)
-    lab_host, _, lab_port = lab_address(config).rpartition(":")
-    lab = await start_lab(lab_host, int(lab_port), Clock())
-    gateway = GatewayProcess(path, {"TAGWAY_DEMO_DATA": str(data)})
+async def _run(folder: Path, ports: Ports, began: float, *, open_browser: bool, verbose: bool) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await gateway.start()
-        await wait_ready(config.listen)
-        click.echo(welcome(config, path))
+        loop.add_signal_handler(number, stop.set)
+    for line in moved(ports):
+        click.echo(line)
+    click.echo("Starting the gateway and the vendors …")
+    async with running_demo(folder, ports, _say, verbose=verbose, began=began) as running:
+        click.echo(welcome(running, time.monotonic() - began))
+        if open_browser:
+            await loop.run_in_executor(None, webbrowser.open, f"http://127.0.0.1:{ports.shop}/")
+        telling = asyncio.create_task(_tell_first(running), name="demo-first-delivery")
         await stop.wait()
-    finally:
-        await gateway.stop()
-        await lab.close()
+        telling.cancel()
+        click.echo("\nStopping …")
 
 
-def welcome(config: Gateway, path: Path) -> str:
+def welcome(running: Demo, seconds: float) -> str:
     """What to open, and two hits to send."""
     return WELCOME.format(
-        lab=lab_address(config),
-        admin=config.admin.listen,
-        metrics=config.metrics.listen,
-        public=config.listen,
-        config=path,
-        delivered=DELIVERED,
-        refused=REFUSED,
+        ports=running.ports, config=running.config, key=WRITE_KEY, delivered=DELIVERED, refused=REFUSED, seconds=seconds
     )
 
 
-def lab_address(config: Gateway) -> str:
-    """host:port of the lab, as the demo's destinations name it."""
-    for one in config.destinations.values():
-        if one.endpoint:
-            return one.endpoint.split("://", 1)[1].split("/", 1)[0]
-    raise GatewayError("no destination of the demo names the lab as its endpoint")
+async def _tell_first(running: Demo) -> None:
+    await running.board.delivered.wait()
+    click.echo(f"First event delivered {running.board.first:.1f} s after the start.")
 
 
-async def wait_ready(address: str) -> None:
-    """Return when /readyz answers 200. Raises GatewayError after 30 s."""
-    deadline = asyncio.get_running_loop().time() + READY_SECONDS
-    async with aiohttp.ClientSession() as session:
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                async with session.get(f"http://{address}/readyz") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.1)
-    raise GatewayError(f"the gateway did not come up on {address} within {READY_SECONDS:.0f} s; its log is above")
+def _say(line: str) -> None:
+    click.echo(line, err=True)

@@ -85,6 +85,10 @@ class Lab:
         self._released[vendor].set()
         self._released[vendor] = asyncio.Event()
 
+    def mode(self, vendor: str) -> Mode | None:
+        """How a vendor is down; None while it is up."""
+        return self._modes[vendor]
+
     async def close(self) -> None:
         """Stop listening."""
         self._closing.set()

@@ -1,0 +1,173 @@
+// The right side: one value from the server per change, drawn whole. What was pressed is a POST of JSON to our own origin.
+
+const MARKS = { got: "✓", no: "–", waiting: "…", kept: "…", refused: "✗" };
+const SHORT = { got: "Got it", no: "Nothing", waiting: "Waiting", kept: "Not sent yet", refused: "Refused" };
+const WAYS = [["500", "answers 500"], ["hang", "does not answer"], ["401", "refuses our token"], ["429", "is too busy"], ["reset", "cuts the line"]];
+const CONSENTS = { all: "yes to all", statistics: "statistics, no ads", necessary: "only necessary", unasked: "no choice yet" };
+
+const byId = (id) => document.getElementById(id);
+
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/** Change a text only where it differs: a screen reader reads what changes. */
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function post(path, body = {}) {
+  return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const clock = (text) => new Date(text).toLocaleTimeString("en-GB");
+
+function showGateway(gateway, waiting) {
+  const box = byId("gateway");
+  const back = gateway.restarts ? ` · came back ${gateway.restarts === 1 ? "once" : `${gateway.restarts} times`}` : "";
+  const down = !gateway.pid;
+  box.dataset.state = down ? "down" : gateway.up ? "up" : "starting";
+  say(byId("gateway-words"), down ? "Gateway is down" : gateway.up ? "Gateway is running" : "Gateway is starting");
+  const kept = waiting ? `the shop keeps ${plural(waiting, "event")}` : "buy something now: the shop keeps it";
+  say(byId("gateway-detail"), down ? `back in ${gateway.back_in ?? 0} s · ${kept}` : `process ${gateway.pid}${back}`);
+  byId("kill").hidden = down;
+  byId("start").hidden = !down;
+}
+
+function showLatest(orders, vendors) {
+  const node = byId("latest");
+  const [order] = orders;
+  if (!order) return;
+  const groups = new Map();
+  for (const vendor of vendors) {
+    const { state, words } = order.vendors[vendor.name];
+    const key = state === "got" ? "got the purchase" : `: ${words[0].toLowerCase()}${words.slice(1)}`;
+    groups.set(key, [...(groups.get(key) ?? []), vendor.title]);
+  }
+  const parts = [...groups].map(([words, names]) => `${names.length === vendors.length ? "all four vendors" : list(names)}${words.startsWith(":") ? "" : " "}${words}`);
+  say(node, `Order ${order.order}: ${parts.join(". ")}.`);
+}
+
+const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+
+function orderRow(order, vendors, admin) {
+  const cell = ({ name, title }) => {
+    const { state, words, detail } = order.vendors[name];
+    const inner = [el("span", { class: "mark", "aria-hidden": "true" }, MARKS[state]), el("b", {}, SHORT[state])];
+    return el("td", { "data-state": state, "data-vendor": name, "data-label": title }, el("p", { title: detail || words }, ...inner),
+      state === "got" ? el("small", {}, detail || "once") : el("small", {}, words.replace(/^(Nothing|Waiting): /, "")),
+      state === "got" || !detail ? "" : el("small", { class: "signal" }, detail));
+  };
+  const head = el("th", { scope: "row" }, order.order, el("small", {}, `${order.total.toFixed(2)} €`), el("small", {}, `visitor: ${CONSENTS[order.consent]}`));
+  const link = el("a", { href: `${admin}#/order/${order.order}`, target: "_blank", rel: "noopener", "aria-label": `The whole story of order ${order.order}` }, "Whole story");
+  return el("tr", { "data-order": order.order }, head, ...vendors.map(cell), el("td", { class: "story" }, link));
+}
+
+function showOrders(orders, vendors, admin) {
+  const table = byId("orders");
+  table.hidden = !orders.length;
+  redraw(table.tBodies[0], orders, (order) => orderRow(order, vendors, admin), (order) => order.order);
+}
+
+/** Redraw the children whose value has changed; the others, and the focus in them, stay. */
+function redraw(parent, values, make, key) {
+  const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const nodes = values.map((value) => {
+    const print = JSON.stringify(value);
+    const old = before.get(String(key(value)));
+    if (old?.dataset.print === print) return old;
+    const node = make(value);
+    node.dataset.key = key(value);
+    node.dataset.print = print;
+    return node;
+  });
+  if (nodes.some((node, i) => parent.children[i] !== node) || parent.children.length !== nodes.length) parent.replaceChildren(...nodes);
+}
+
+function makeCard(vendor) {
+  const ways = el("select", { "aria-label": `How ${vendor.title} is down` }, ...WAYS.map(([mode, words]) => el("option", { value: mode }, words)));
+  const toggle = el("button", { type: "button", role: "switch", "aria-checked": "false", "aria-label": `${vendor.title} is down` }, el("span", {}));
+  const set = (mode) => post(`/api/vendors/${vendor.name}`, { mode });
+  toggle.addEventListener("click", () => set(toggle.getAttribute("aria-checked") === "true" ? null : ways.value));
+  ways.addEventListener("change", () => { if (toggle.getAttribute("aria-checked") === "true") set(ways.value); });
+  return el("article", { class: "vendor", "data-vendor": vendor.name, "aria-label": vendor.title },
+    el("header", {}, el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways)),
+    el("p", { class: "total" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
+}
+
+function inboxLine(entry) {
+  const props = entry.payload?.params ?? entry.payload?.custom_data ?? entry.payload?.properties ?? entry.payload?.props ?? {};
+  const value = Number(props.value);
+  const what = [entry.name || "request", Number.isFinite(value) && value > 0 ? `${value.toFixed(2)} ${props.currency ?? ""}` : ""];
+  const note = !entry.accepted ? `not taken: ${entry.reason}` : entry.duplicate ? "again, counted once" : "";
+  const line = el("li", { class: entry.accepted ? "" : "bad" }, el("time", {}, clock(entry.at)), el("b", {}, what[0]), el("span", {}, what[1]));
+  if (note) line.append(el("small", {}, note));
+  return line;
+}
+
+function showCard(card, vendor) {
+  const down = vendor.mode !== null;
+  card.classList.toggle("down", down);
+  const toggle = card.querySelector("[role=switch]");
+  toggle.setAttribute("aria-checked", String(down));
+  if (down) card.querySelector("select").value = vendor.mode;
+  say(card.querySelector(".total"), `${plural(vendor.purchases, "purchase")} · ${plural(vendor.events, "event")}`);
+  const waiting = vendor.queued ? `${plural(vendor.queued, "event")} safe on disk, waiting` : "";
+  const why = { open: "the gateway tries one every 30 s", paused: "the gateway waits for a working token" }[vendor.state] ?? "";
+  say(card.querySelector(".state"), [waiting, waiting && why].filter(Boolean).join(" · "));
+  redraw(card.querySelector(".inbox"), vendor.inbox.map((entry, i) => ({ ...entry, i })), inboxLine, (entry) => `${entry.at}${entry.id}${entry.name}${entry.i}`);
+  say(card.querySelector(".equation"), equation(vendor.row));
+}
+
+/** `7 accepted = 5 delivered + 2 no consent ✓` */
+function equation(row) {
+  if (!row) return "";
+  const parts = row.outcomes.map((one) => `${one.events} ${one.words}`);
+  if (row.queued || !parts.length) parts.push(`${row.queued} waiting`);
+  return `${row.accepted} accepted = ${parts.join(" + ")} ${row.balanced ? "✓" : "✗"}`;
+}
+
+function showVendors(vendors) {
+  const parent = byId("inboxes");
+  for (const vendor of vendors) {
+    let card = parent.querySelector(`[data-vendor="${vendor.name}"]`);
+    if (!card) {
+      card = makeCard(vendor);
+      parent.append(card);
+    }
+    showCard(card, vendor);
+  }
+}
+
+/** Follow the server and draw. */
+export function startBoard(tracker) {
+  let board;
+  let wasUp = true;
+  const draw = () => {
+    const admin = `http://${location.hostname}:${board.ports.admin}/`;
+    byId("admin").href = admin;
+    showGateway(board.gateway, tracker.waiting);
+    showLatest(board.orders, board.vendors);
+    showOrders(board.orders, board.vendors, admin);
+    showVendors(board.vendors);
+  };
+  const stream = new EventSource("/api/stream");
+  stream.addEventListener("message", (event) => {
+    board = JSON.parse(event.data);
+    draw();
+    if (board.gateway.up && !wasUp) tracker.flush();
+    wasUp = board.gateway.up;
+  });
+  stream.addEventListener("error", () => {
+    byId("gateway").dataset.state = "down";
+    say(byId("gateway-words"), "The demo has stopped");
+    say(byId("gateway-detail"), "start it again with: tagway demo");
+  });
+  tracker.addEventListener("change", () => { if (board) draw(); });
+  byId("kill").addEventListener("click", () => post("/api/gateway/kill"));
+  byId("start").addEventListener("click", () => post("/api/gateway/start"));
+}
