@@ -18,7 +18,7 @@ from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is
 from gateway.mapping.functions_value import holds, ordered, same, within
 from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
 from gateway.mapping.paths import compile_path
-from gateway.mapping.scope import Code, Context, Lookup, Run, Scope, Step, constant
+from gateway.mapping.scope import Code, Context, Run, Scope, Step, constant
 from gateway.mapping.steps import counter, late, stepped, timed
 
 NULL = constant(None)
@@ -141,28 +141,23 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
 
 
 def _rest(options: list[Code]) -> Run:
-    """The alternatives after the first, as one; null where all are empty."""
-    lookups = tuple(option.path for option in options if option.path and not option.steps and option.otherwise is None)
-    if len(lookups) == len(options):
-        return _first_path(lookups)
-    last = options[-1]
-    run = last.run if last.constant else _either(last.run, lambda scope: None)
-    for before in reversed(options[:-1]):
-        run = _either(before.run, run)
-    return run
-
-
-def _first_path(lookups: tuple[Lookup, ...]) -> Run:
-    """Alternatives that are paths alone."""
+    """The alternatives after the first, as one; null where all are empty. Look-ups are done here, without a call each."""
+    plain = [option.path if not option.steps and option.otherwise is None else None for option in options]
+    entries = tuple((option.run, *(path or (-2, "", ""))) for option, path in zip(options, plain, strict=True))
+    if len(options) == 1 and options[0].constant:
+        return options[0].run
 
     def run(scope: Scope) -> Any:
-        data = scope.data
-        for slot, root, key in lookups:
-            section = data.get(root) if slot < 0 else scope.locals[slot]
-            if type(section) is dict:
+        for option, slot, root, key in entries:
+            if slot == -2:
+                value = option(scope)
+            else:
+                section = scope.data.get(root) if slot < 0 else scope.locals[slot]
+                if type(section) is not dict:
+                    continue
                 value = section.get(key)
-                if value or not (value is None or is_empty(value)):
-                    return value
+            if value or not (value is None or is_empty(value)):
+                return value
         return None
 
     return run

@@ -42,6 +42,7 @@ class Function:
     counts: bool = True
     takes_table: bool = False
     takes_now: bool = False
+    passes: tuple[type, ...] = ()
 
 
 def nothing(value: Any) -> None:
@@ -70,10 +71,12 @@ def function(
     counts: bool = True,
     takes_table: bool = False,
     takes_now: bool = False,
+    passes: tuple[type, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function. With `most=0` the decorated function does the work, else it builds what does.
 
-    `counts=False` is for functions whose null is an answer (`then`, `first`, `raw_only`), not a failure.
+    `counts=False` is for functions whose null is an answer (`then`, `first`, `raw_only`), not a failure. A value whose
+    type is one of `passes` is its own result (a float only if it is finite, an integer only if it fits 64 bit).
     """
 
     def register(made: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,7 +84,19 @@ def function(
         build = (lambda: made) if most == 0 and not takes_now else made
         text = " ".join((made.__doc__ or "").split())
         FUNCTIONS[called] = Function(
-            called, group, signature or called, text, build, fewest, most, each, sees_null, counts, takes_table, takes_now
+            called,
+            group,
+            signature or called,
+            text,
+            build,
+            fewest,
+            most,
+            each,
+            sees_null,
+            counts,
+            takes_table,
+            takes_now,
+            passes,
         )
         return made
 

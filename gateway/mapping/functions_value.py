@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import LARGEST, Work, as_text, function, is_empty, nothing, scalar_text, to_number
+from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -27,36 +27,32 @@ def minor_digits(currency: str) -> int:
 
 
 def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A cast that works on each element of a list and drops what it cannot do; what has the kind already is itself."""
-    kind = {"str_": str, "int_": int, "num": int, "bool_": bool}[cast.__name__]
+    """A cast that works on each element of a list and drops what it cannot do."""
 
     @wraps(cast)
     def work(value: Any) -> Any:
-        given = type(value)
-        if given is kind and (given is not int or -LARGEST <= value < LARGEST):
-            return value
-        if given is not list:
+        if type(value) is not list:
             return cast(value)
         return [made for one in value if not is_empty(made := work(one))]
 
     return work
 
 
-@function("cast", name="str")
+@function("cast", name="str", passes=(str,))
 @_listwise
 def str_(value: Any) -> str | None:
     """As text: whole numbers without a point, booleans as true and false, maps as JSON; a list element by element."""
     return as_text(value)
 
 
-@function("cast")
+@function("cast", passes=(int, float))
 @_listwise
 def num(value: Any) -> Any:
     """As a finite number; a decimal text is read; a list element by element."""
     return to_number(value)
 
 
-@function("cast", name="int")
+@function("cast", name="int", passes=(int,))
 @_listwise
 def int_(value: Any) -> int | None:
     """As a whole number, decimals cut off; a decimal text is read; a list element by element."""
@@ -80,7 +76,7 @@ def bool_(value: Any) -> bool | None:
     return True if text in _TRUE else False if text in _FALSE else None
 
 
-@function("cast", name="list")
+@function("cast", name="list", passes=(list,))
 def list_(value: Any) -> list[Any]:
     """As a list: a list is itself, another value a list of one."""
     return value if isinstance(value, list) else [value]

@@ -217,24 +217,27 @@ def uses(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str |
 
     The scope holds the use's name and element while the caller looks at it.
     """
+    own_name = event.name
     for rule in rules:
-        scope.name = event.name
-        values = [None] if rule.each is None else elements(rule.each(scope))
+        scope.name = own_name
+        if rule.each is None:
+            yield rule, _use(rule, scope)
+            continue
+        values = elements(rule.each(scope))
         if not values:
             yield rule, "`each` has no elements"
         for index, value in enumerate(values):
             scope.locals[0], scope.locals[1] = value, index
-            scope.name = event.name
-            scope.name = rule.name(scope)
-            if rule.when is not None and not rule.when(scope):
-                yield rule, ""
-            elif is_empty(scope.name):
-                yield rule, "the name is empty"
-            else:
-                yield rule, _lacking(rule, scope)
+            scope.name = own_name
+            yield rule, _use(rule, scope)
 
 
-def _lacking(rule: Rule, scope: Scope) -> str | None:
+def _use(rule: Rule, scope: Scope) -> str | None:
+    scope.name = name = rule.name(scope)
+    if rule.when is not None and not rule.when(scope):
+        return ""
+    if not name and is_empty(name):
+        return "the name is empty"
     for require in rule.requires:
         if lacking := require.lacking(scope):
             return lacking

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gateway.mapping.functions import FAILURES, Function, as_text, is_empty
+from gateway.mapping.functions import FAILURES, LARGEST, Function, as_text, is_empty
 from gateway.mapping.functions_value import holds
 from gateway.mapping.scope import Context, Run, Scope, Step
 
@@ -20,7 +20,24 @@ def counter(known: Function, context: Context) -> Count | None:
 
 def stepped(known: Function, work: Callable[[Any], Any], count: Count | None) -> Step:
     """A function with its kind's rules around it (see functions.py); never raises."""
-    return _each(work, count) if known.each else _whole(work, count, known.sees_null)
+    if known.each:
+        return _each(work, count)
+    step = _whole(work, count, known.sees_null)
+    return _passing(step, frozenset(known.passes)) if known.passes else step
+
+
+def _passing(step: Step, kinds: frozenset[type]) -> Step:
+    """A cast before which values that have its kind already are let through."""
+
+    def passing(value: Any) -> Any:
+        kind = type(value)
+        if kind not in kinds:
+            return step(value)
+        if kind is int:
+            return value if -LARGEST <= value < LARGEST else step(value)
+        return value if kind is not float or value - value == 0 else step(value)
+
+    return passing
 
 
 def _whole(work: Callable[[Any], Any], count: Count | None, sees_null: bool) -> Callable[[Any], Any]:
