@@ -197,6 +197,7 @@ SECTIONS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(SECTIONS)
 def test_the_evaluators_agree_on_any_event(data: dict[str, Any]) -> None:
@@ -214,6 +215,7 @@ def rerun(found: FieldTrace, data: dict[str, Any]) -> Any:
     return value if found.field == "kept" else prune(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(SECTIONS)
 def test_running_a_printed_chain_again_gives_the_sent_value(data: dict[str, Any]) -> None:

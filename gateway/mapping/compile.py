@@ -23,8 +23,8 @@ from gateway.mapping.steps import counter, late, stepped, timed
 
 NULL = constant(None)
 _FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
-_EXPRESSION = re.compile(r"[(\[]*\$(?!\{)")
-"""How an expression begins: with `$`, also inside its first parentheses or brackets."""
+_EXPRESSION = re.compile(r"\$(?!\{)|[(\[]+\$[A-Za-z_]")
+"""How an expression begins: with `$`, or with parentheses or brackets right before `$` and a name."""
 
 
 def compile_scalar(leaf: Scalar, context: Context) -> Code:
