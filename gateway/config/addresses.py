@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
 _KEY = re.compile(r"[!-9;-~]{4,200}")
+_STREAM = re.compile(r"G-[A-Z0-9]{4,20}|[0-9]{1,3}:[0-9]{4,20}:(android|ios|web):[0-9a-f]{8,64}")
 _PATH = re.compile(r"/?([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*)?/?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -73,6 +74,15 @@ def write_key(value: str) -> str:
     """A public key that names a source: it travels in URLs and in Basic auth, so no blanks and no colon."""
     if not _KEY.fullmatch(value):
         raise ValueError("must have 4 to 200 visible characters without a colon, for example wk_shop_7f3k2m")
+    return value
+
+
+def measurement_id(value: str) -> str:
+    """The id of a GA4 data stream: `G-…` of a web stream, `1:…:android:…` (a Firebase app id) of an app stream."""
+    if not _STREAM.fullmatch(value):
+        raise ValueError(
+            "must be a measurement id such as G-AB12CD34EF, or a Firebase app id such as 1:1234567890:android:0a1b2c3d4e5f"
+        )
     return value
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from gateway.config.addresses import base_url, host, is_loopback, listen_address, origin, url_path, write_key
+from gateway.config.addresses import base_url, host, is_loopback, listen_address, measurement_id, origin, url_path, write_key
 from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -83,6 +83,7 @@ Address = Annotated[str, AfterValidator(listen_address)]
 Host = Annotated[str, AfterValidator(host)]
 Origin = Annotated[str, AfterValidator(origin)]
 WriteKey = Annotated[str, AfterValidator(write_key)]
+MeasurementId = Annotated[str, AfterValidator(measurement_id)]
 UrlPath = Annotated[str, AfterValidator(url_path)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Network = Annotated[str, AfterValidator(_network)]
@@ -167,12 +168,17 @@ class SourceLimits(Strict):
 
 
 class Source(Strict):
-    """A site, app or tenant."""
+    """A site, app or tenant.
+
+    `ga4_ids` are the measurement ids (`G-…`) and Firebase app ids of its GA4 hits: one names the source like a write key,
+    and where any is listed hits of others are refused.
+    """
 
     hosts: list[Host] = []
     origins: list[Origin] = []
     write_keys: list[WriteKey] = []
     server_keys: list[SecretStr] = []
+    ga4_ids: list[MeasurementId] = []
     consent: SourceConsent = SourceConsent()
     limits: SourceLimits = SourceLimits()
     paths: Paths | None = None

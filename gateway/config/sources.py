@@ -60,6 +60,7 @@ class Clashes:
     def __init__(self) -> None:
         self._hosts: dict[str, str] = {}
         self._keys: dict[str, str] = {}
+        self._streams: dict[str, str] = {}
 
     def of(self, name: str, found: Source, tree: MarkedMap, at: str) -> list[Problem]:
         """The problems of one more source."""
@@ -71,6 +72,10 @@ class Clashes:
         problems += [
             Problem(f"{prefix}write_keys: this key belongs to the source {other} already", mark.file, mark.line)
             for _, mark, other in self._claimed(self._keys, found.write_keys, tree.get("write_keys"), name)
+        ]
+        problems += [
+            Problem(f"{prefix}ga4_ids: {text} belongs to the source {other} already", mark.file, mark.line)
+            for text, mark, other in self._claimed(self._streams, found.ga4_ids, tree.get("ga4_ids"), name)
         ]
         secrets = [key.get_secret_value() for key in found.server_keys]
         problems += [

@@ -52,7 +52,7 @@ def _gateway(config: Gateway) -> Iterator[str]:
 
 
 def _source(name: str, source: Source) -> Iterator[str]:
-    if not (source.hosts or source.write_keys or source.server_keys):
+    if not (source.hosts or source.write_keys or source.server_keys or source.ga4_ids):
         yield f"sources.{name} has no hosts and no keys: no hit can name it"
     for key in source.write_keys:
         if not key.startswith("wk_") and _SECRETS.fullmatch(key):

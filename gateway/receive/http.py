@@ -149,7 +149,7 @@ class Door:
         events = 1
         try:
             check_version(visit.request)
-            hit = await rules.identify(visit, self._body_seconds, json=row.json, inner_key=row.inner_key)
+            hit = await rules.identify(visit, self._body_seconds, json=row.json, inner_key=row.inner_key, named_by=row.named_by)
             raws = row.decode(hit)
             events = len(raws)
             results = await self._intake.accept(hit, raws) if raws else []

@@ -182,6 +182,19 @@ class PixelAnswers:
         return GIF
 
 
+class Ga4Answers:
+    """GA4's senders: 204 whatever became of the hit (refusals are counted); 503 where it should come again."""
+
+    def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
+        return GA4_OK
+
+    def refused(self, refusal: Refused) -> Reply:
+        return GA4_OK
+
+    def full(self, full: QueueFull) -> Reply:
+        return _busy(503, full.retry_after)
+
+
 _JSON = {"Content-Type": "application/json", **NO_STORE}
 
 
@@ -206,4 +219,13 @@ def _date() -> bytes:
 _TAKEN = Reply(200, headers=_JSON)
 GIF = Reply(200, PIXEL, _PIXEL_HEADERS)
 SEGMENT_OK = json_reply(200, {"success": True})
-NATIVE, SEGMENT, IMAGE = NativeAnswers(), SegmentAnswers(), PixelAnswers()
+GA4_OK = Reply(
+    204,
+    headers={
+        "Cache-Control": "no-cache, no-store, must-revalidate",
+        "Pragma": "no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    },
+)
+NATIVE, SEGMENT, IMAGE, GA4 = NativeAnswers(), SegmentAnswers(), PixelAnswers(), Ga4Answers()

@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 from gateway.config.models import Paths
 from gateway.errors import ConfigErrors, Problem, Refused
-from gateway.receive import json, pixel, segment
+from gateway.receive import ga4, ga4_mp, json, pixel, segment
 from gateway.receive.hit import Hit, RawEvent
-from gateway.receive.replies import IMAGE, NATIVE, SEGMENT, Answers, Reply
+from gateway.receive.replies import GA4, IMAGE, NATIVE, SEGMENT, Answers, Reply
 from gateway.receive.sources import body_key, data_key
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Decode = Callable[[Hit], list[RawEvent | Refused]]
 InnerKey = Callable[[bytes, str], str | None]
+NamedBy = Callable[[str], tuple[str | None, str | None]]
 Alias = Literal["events", "pixel", "tag"]
 READ = ("GET", "HEAD")
 
@@ -43,12 +44,15 @@ class Dialect(Route):
     """A row whose requests are hits.
 
     `inner_key` finds a write key in (body, query) when none stands outside; `json` bodies are checked for depth first.
+    `named_by` finds in the query what counts as the key only where it is one of ours, and the measurement id, which may
+    name the source (`ga4_ids`).
     """
 
     decode: Decode
     answers: Answers
     json: bool = False
     inner_key: InnerKey | None = None
+    named_by: NamedBy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,12 @@ def _posted(path: str, decode: Decode, answers: Answers, *also: str, alias: Alia
     )
 
 
+_GA4 = (*READ, "POST")
+
 DIALECTS: tuple[Dialect, ...] = (
+    Dialect(path="/g/collect", methods=_GA4, decode=ga4.decode, answers=GA4, named_by=ga4.named_by),
+    Dialect(path="/mp/collect", methods=("POST",), decode=ga4_mp.decode, answers=GA4, json=True, named_by=ga4_mp.named_by),
+    Dialect(path="/collect", methods=_GA4, also=("/j/collect", "/r/collect"), decode=ga4.switched_off, answers=GA4),
     _posted("/v1/events", json.decode, NATIVE, alias="events"),
     Dialect(path="/p.gif", methods=READ, alias="pixel", decode=pixel.decode, answers=IMAGE),
     _posted("/v1/track", segment.decode, SEGMENT, "/v1/t"),

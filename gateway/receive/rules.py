@@ -13,7 +13,7 @@ from gateway.receive.hit import Hit
 from gateway.receive.limits import Rates, check_depth
 from gateway.receive.reading import body_at_hand, check_announced, read_body
 from gateway.receive.replies import Reply
-from gateway.receive.routes import DIALECTS, InnerKey, Row, Service, Table
+from gateway.receive.routes import DIALECTS, InnerKey, NamedBy, Row, Service, Table
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
 from gateway.receive.visit import Visit
 
@@ -30,7 +30,15 @@ class Rules:
         self.proxies = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent)
         self.rates = Rates(config.sources)
 
-    async def identify(self, visit: Visit, seconds: float, *, json: bool = True, inner_key: InnerKey | None = None) -> Hit:
+    async def identify(
+        self,
+        visit: Visit,
+        seconds: float,
+        *,
+        json: bool = True,
+        inner_key: InnerKey | None = None,
+        named_by: NamedBy | None = None,
+    ) -> Hit:
         """The hit, once it is known who speaks and that they may. Raises Refused.
 
         What can be refused by the headers is, before the body is read; a body that may name its own source is read first.
@@ -38,12 +46,15 @@ class Rules:
         check_announced(visit.headers)
         key = key_of(visit.headers, visit.query)
         body = None
+        maybe, stream = named_by(visit.query) if named_by else (None, None)
+        if key is None and maybe and self.speakers.knows(maybe):
+            key = maybe
         if key is None and inner_key is not None:
             body = body_at_hand(visit.request, visit.headers)
             if body is None:
                 body = await read_body(visit.request, visit.headers, seconds)
             key = inner_key(body, visit.query) or self._bearer(visit)
-        speaker = self.speakers.speaker(key, visit.client.host)
+        speaker = self.speakers.speaker(key, visit.client.host, stream)
         self._admit(visit, speaker)
         if body is None:
             body = body_at_hand(visit.request, visit.headers)

@@ -4,6 +4,9 @@ A write key is public: it stands in page source and only names the source. A ser
 also say the IP address and user agent of somebody else. Both come by Basic auth (with or without the colon), `?k=`,
 `?writeKey=`, `X-Write-Key`, `Authorization: Bearer`, or `writeKey` in a JSON body. A key that nobody has is refused even
 where the Host is known; a key and a Host of two sources are refused as cross_source.
+
+A GA4 hit also says its measurement id. One that a source lists (`ga4_ids`) names it like a write key; a source that lists
+any takes no hit of another one.
 """
 
 from __future__ import annotations
@@ -45,12 +48,16 @@ class Speakers:
         self._by_host: dict[str, Speaker | None] = {}
         self._keys: dict[str, Speaker] = {}
         self._secrets: dict[bytes, Speaker] = {}
+        self._streams: dict[str, Speaker] = {}
+        self._listing = frozenset(name for name, source in sources.items() if source.ga4_ids)
         problems: list[Problem] = []
         for name, source in sources.items():
             for host in source.hosts:
                 _claim(self._hosts, host_name(host), name, f"the host {host}", problems)
             for key in source.write_keys:
                 _claim(self._keys, key, Speaker(name), "a write key", problems)
+            for stream in source.ga4_ids:
+                _claim(self._streams, stream, Speaker(name), f"the measurement id {stream}", problems)
             for secret in source.server_keys:
                 _claim(self._secrets, self._digest(secret.get_secret_value()), Speaker(name, True), "a server key", problems)
         if problems:
@@ -70,18 +77,26 @@ class Speakers:
         """Whether a key is one of a source."""
         return key in self._keys or self._digest(key) in self._secrets
 
-    def speaker(self, key: str | None, host: str) -> Speaker:
-        """Who speaks with this key (None: without one) to this host. Raises Refused (unknown_key, cross_source)."""
-        of_host = self._speaker_of_host(host)
-        if key is None:
-            if of_host is None:
-                raise Refused("no write key, and the Host is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=401)
-            return of_host
+    def speaker(self, key: str | None, host: str, stream: str | None = None) -> Speaker:
+        """Who speaks with this key (None: without one) to this host, about this measurement id (None: none).
+
+        Raises Refused (unknown_key, cross_source).
+        """
+        of_host, of_stream = self._speaker_of_host(host), self._streams.get(stream) if stream else None
+        found = self._speaker_of_key(key) if key is not None else of_stream or of_host
+        if found is None:
+            raise Refused("no write key, and the Host is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=401)
+        for other in (of_host, of_stream):
+            if other is not None and other.source != found.source:
+                raise Refused("the key and the Host are of two sources", reason=RefusedReason.CROSS_SOURCE, status=403)
+        if stream and of_stream is None and found.source in self._listing:
+            raise Refused("the measurement id is not one of the source", reason=RefusedReason.UNKNOWN_KEY, status=401)
+        return found
+
+    def _speaker_of_key(self, key: str) -> Speaker:
         found = self._keys.get(key) or self._secrets.get(self._digest(key))
         if found is None:
             raise Refused("the key is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=401)
-        if of_host is not None and of_host.source != found.source:
-            raise Refused("the key and the Host are of two sources", reason=RefusedReason.CROSS_SOURCE, status=403)
         return found
 
     def _speaker_of_host(self, host: str) -> Speaker | None:
