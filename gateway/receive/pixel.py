@@ -22,13 +22,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote_plus
 
-from gateway.errors import Malformed, Refused, TooLarge
+from gateway.errors import Refused, TooLarge
 from gateway.receive.body import MAX_EVENT_BYTES, event_name
+from gateway.receive.forms import fields, is_prefetch
 from gateway.receive.hit import Hit, RawEvent
-
-MAX_PARAMETERS = 500
 
 _PLACES = {
     "u": ("page", "url"),
@@ -53,12 +51,11 @@ _MACRO = re.compile(
     r"|(?:CLIENT_ID|QUERY_PARAM|LINKER_PARAM)\([^)]*\)"
 )
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
-_PREFETCH = (("sec-purpose", "prefetch"), ("purpose", "prefetch"), ("x-moz", "prefetch"), ("x-purpose", "preview"))
 
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:
     """The hit's one event; none for HEAD and prefetches. Raises Malformed or TooLarge."""
-    if hit.method == "HEAD" or _prefetch(hit):
+    if hit.method == "HEAD" or is_prefetch(hit):
         return []
     if len(hit.query) > MAX_EVENT_BYTES:
         raise TooLarge("the query is over 64 KiB")
@@ -71,16 +68,7 @@ def decode(hit: Hit) -> list[RawEvent | Refused]:
 
 def parameters(query: str) -> dict[str, str]:
     """Query keys and values, decoded; the first of a repeated key; nothing for empty values and unreplaced macros."""
-    pairs = query.split("&")
-    if len(pairs) > MAX_PARAMETERS:
-        raise Malformed(f"more than {MAX_PARAMETERS} parameters")
-    given: dict[str, str] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        key, text = unquote_plus(name).strip(), unquote_plus(value)
-        if key and text and key not in given and not _MACRO.fullmatch(text.strip()):
-            given[key] = text
-    return given
+    return fields(query, absent=lambda text: _MACRO.fullmatch(text.strip()))
 
 
 def _sections(given: dict[str, str]) -> dict[str, Any]:
@@ -98,7 +86,3 @@ def _sections(given: dict[str, str]) -> dict[str, Any]:
     if _HASH.fullmatch(given.get("em", "")):
         user["email"] = given["em"]
     return {section: fields for section, fields in data.items() if fields}
-
-
-def _prefetch(hit: Hit) -> bool:
-    return any(hit.headers.get(name, "").lower().lstrip(": ").startswith(word) for name, word in _PREFETCH)
