@@ -46,7 +46,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a destination does with the event: `ending` when nothing is sent, else the requests that would carry it."""
+    """What a destination does with the event: `ending` when nothing is sent, else the requests that would carry it.
+
+    A dry run has both; where the mapping then makes nothing of the event, `live` says how it would end without the dry run.
+    """
 
     destination: str
     type: str
@@ -54,14 +57,23 @@ class Decision:
     ending: Ending | None
     requests: tuple[Request, ...] = ()
     parts: tuple[Part, ...] = ()
+    live: Ending | None = None
 
     @property
     def words(self) -> str:
         """One sentence for people."""
         if self.ending is None:
             return f"sent as {', '.join(part.name for part in self.parts)}"
-        sentence = reason_sentence(str(self.ending.outcome), self.ending.reason)
-        return f"{sentence} {self.ending.detail}".strip()
+        if self.parts:
+            return f"{_words(self.ending)} In mode live: sent as {', '.join(part.name for part in self.parts)}."
+        if self.live:
+            return f"The destination runs dry. In mode live: {self.live}. {_words(self.live)}"
+        return _words(self.ending)
+
+
+def _words(ending: Ending) -> str:
+    detail = "" if ending is DRY_RUN else ending.detail
+    return f"{reason_sentence(str(ending.outcome), ending.reason)} {detail}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +106,18 @@ def stories_of_hit(config: Gateway, ready: Mapping[str, Ready], hit: Hit, now: f
     try:
         raws = row.decode(hit)
     except Refused as error:
-        return [Story(None, refused=f"{error.reason}: {error.detail}")]
+        return [refusal(error)]
     return [_story_of_raw(config, ready, raw, hit, now) for raw in raws]
+
+
+def refusal(error: Refused) -> Story:
+    """The story of a hit that the door does not take."""
+    return Story(None, refused=f"{error.reason}: {error.detail}")
 
 
 def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | Refused, hit: Hit, now: float) -> Story:
     if isinstance(raw, Refused):
-        return Story(None, refused=f"{raw.reason}: {raw.detail}")
+        return refusal(raw)
     decoded = flat(raw.data)
     normal = normalise(raw, hit, now)
     if isinstance(normal, Refused):
@@ -137,7 +154,7 @@ def _decision(one: Ready, event: Event, now: float) -> Decision:
         return Decision(config.name, config.type, config.mode, ending)
     parts = one.plan.parts(event, now)
     if isinstance(parts, Ending):
-        return Decision(config.name, config.type, config.mode, ending or parts)
+        return Decision(config.name, config.type, config.mode, ending or parts, live=parts if ending else None)
     requests = tuple(one.destination.request(Batch(part.envelope, (part,)), now) for part in parts)
     return Decision(config.name, config.type, config.mode, ending, requests, tuple(parts))
 

@@ -1,15 +1,50 @@
 """Hits from files, for `tagway explain`: a native JSON body, or a raw HTTP request as a tool copies it.
 
-A file has no client address and no proxy; it counts as a server's, so that address and agent in the body are used.
+A raw request goes through what the door would ask of it: route and aliases, method, key and Host, Origin, encoding, depth.
+What the door would refuse raises Refused with the door's own words. Two things a file cannot have: the socket it came over,
+so that an address is known only from a forwarding header that the configuration trusts, and a rate.
+
+A native body alone counts as a server's, so that address and agent in it are used.
 """
 
 from __future__ import annotations
 
-from gateway.config.models import Gateway
-from gateway.errors import GatewayError
-from gateway.receive.hit import Hit
+from dataclasses import dataclass
+from pathlib import Path
 
+from multidict import CIMultiDict
+
+from gateway.config.models import Gateway
+from gateway.errors import GatewayError, Refused, RefusedReason
+from gateway.receive.clean import clean_headers, clean_query
+from gateway.receive.client import Proxies
+from gateway.receive.cors import Origins
+from gateway.receive.encoding import coding_of, decode
+from gateway.receive.hit import Hit
+from gateway.receive.limits import MAX_BODY, check_depth
+from gateway.receive.routes import DIALECTS, Dialect, Table
+from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of
+
+METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
 _BROWSER = ("origin", "referer", "cookie")
+_FORWARDED = ("X-Forwarded-For", "Forwarded")
+_PROXY = "127.0.0.1"
+"""The peer that stands in for the proxy which handed a forwarded request over."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """A request as it stands in a file; `body` is as sent, perhaps compressed."""
+
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+    body: bytes
+
+
+def looks_raw(raw: bytes) -> bool:
+    """Whether a file begins with a request line rather than with JSON."""
+    return raw.lstrip().startswith(METHODS)
 
 
 def native_hit(body: bytes, config: Gateway, source: str | None, now: float) -> Hit:
@@ -17,31 +52,76 @@ def native_hit(body: bytes, config: Gateway, source: str | None, now: float) -> 
     return Hit("POST", "/v1/events", "", {}, body, source_of(config, source), now, server=True)
 
 
-def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit:
+def parse_request(raw: bytes) -> RawRequest:
     """A raw request: request line, headers, an empty line, the body. Raises GatewayError where it is none."""
-    head, _, body = raw.replace(b"\r\n", b"\n").partition(b"\n\n")
-    line, *rest = head.decode("utf-8", "replace").split("\n")
+    raw = raw.lstrip()
+    head, _, body = min((raw.partition(b"\r\n\r\n"), raw.partition(b"\n\n")), key=lambda found: len(found[0]))
+    line, *rest = head.decode("utf-8", "surrogateescape").splitlines() or [""]
     words = line.split()
-    if len(words) < 2 or not words[0].isalpha() or not words[1].startswith(("/", "http")):
+    if len(words) < 2 or not words[0].isalpha() or not words[1].startswith(("/", "http://", "https://")):
         raise GatewayError("the file does not begin with a request line such as: POST /v1/events HTTP/1.1")
-    headers: dict[str, str] = {}
-    for one in rest:
+    headers: CIMultiDict[str] = CIMultiDict()
+    for number, one in enumerate(rest, 2):
         name, colon, value = one.partition(":")
-        if colon:
-            key = name.strip().lower()
-            joint = "; " if key == "cookie" else ", "
-            headers[key] = f"{headers[key]}{joint}{value.strip()}" if key in headers else value.strip()
-    target = "/" + words[1].split("://", 1)[1].partition("/")[2] if "://" in words[1] else words[1]
-    path, _, query = target.partition("?")
-    named = source or source_by_host(config, headers.get("host", ""))
-    browser = any(key in headers for key in _BROWSER) or any(key.startswith("sec-fetch-") for key in headers)
-    return Hit(words[0], path, query, headers, body.rstrip(b"\n"), source_of(config, named), now, browser=browser)
+        if not colon or not name.strip():
+            raise GatewayError(f"line {number} of the file is no header: it has no colon")
+        headers.add(name.strip(), value.strip())
+    if "://" in words[1]:
+        headers.setdefault("Host", words[1].split("://", 1)[1].partition("/")[0])
+    return RawRequest(words[0].upper(), words[1], headers, _cut(body, headers.get("Content-Length", "")))
 
 
-def source_by_host(config: Gateway, host: str) -> str | None:
-    """The source that a Host names, if one does."""
-    name = host.rpartition(":")[0] or host
-    return next((key for key, one in config.sources.items() if name in one.hosts), None)
+def _cut(body: bytes, length: str) -> bytes:
+    """The body without what an editor put at its end; exactly as long as announced where that is said."""
+    return body[: int(length)] if length.isdecimal() and int(length) <= len(body) else body.rstrip(b"\r\n")
+
+
+def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit:
+    """The hit of a raw request. `source` overrides key, Host and Origin. Raises GatewayError, Refused as the door would."""
+    request = parse_request(raw)
+    paths = [config.paths, *(one.paths for one in config.sources.values() if one.paths)]
+    row, _, query = Table(DIALECTS, paths).find(request.target)
+    if not isinstance(row, Dialect):
+        raise GatewayError(
+            f"{request.target.partition('?')[0]} takes no hits; these do: {', '.join(one.path for one in DIALECTS)}"
+        )
+    if request.method not in row.methods:
+        raise GatewayError(f"{row.path} takes {' and '.join(row.methods)}, not {request.method}")
+    headers, query = clean_headers(request.headers), clean_query(query)
+    body = decode(request.body, coding_of(headers.get("content-encoding", "")), MAX_BODY)
+    if row.json:
+        check_depth(body)
+    client = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent).client(_PROXY, request.headers)
+    forwarded = any(name in request.headers for name in _FORWARDED) and client.ip != _PROXY
+    headers = {**headers, "host": client.host}
+    speaker = Speaker(source_of(config, source)) if source else _speaker(config, row, headers, query, body)
+    return Hit(
+        request.method,
+        row.path,
+        query,
+        headers,
+        body,
+        speaker.source,
+        now,
+        ip=client.ip if forwarded else None,
+        country=client.country,
+        region=client.region,
+        browser=any(key in headers for key in _BROWSER) or any(key.startswith("sec-fetch-") for key in headers),
+        server=speaker.server,
+    )
+
+
+def _speaker(config: Gateway, row: Dialect, headers: dict[str, str], query: str, body: bytes) -> Speaker:
+    speakers = Speakers(config.sources)
+    key = key_of(headers, query)
+    if key is None and row.inner_key is not None:
+        bearer = bearer_of(headers)
+        key = row.inner_key(body, query) or (bearer if bearer and speakers.knows(bearer) else None)
+    speaker = speakers.speaker(key, headers.get("host", ""))
+    origin = headers.get("origin")
+    if origin is not None and Origins(config.sources).lines(origin, speaker.source) is None:
+        raise Refused("the Origin is not one of the source", reason=RefusedReason.ORIGIN, status=403)
+    return speaker
 
 
 def source_of(config: Gateway, name: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -66,9 +66,15 @@ def some_config(given: Path | None) -> Gateway | None:
 def json_file(path: Path) -> Any:
     """The parsed content of a file. Raises GatewayError where there is none, or it is not JSON."""
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(read_file(path))
     except orjson.JSONDecodeError as error:
         raise GatewayError(f"{path} is not JSON: {error}") from None
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that the user named. Raises GatewayError."""
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise GatewayError(f"cannot read {path}: {error.strerror}") from None
 
@@ -88,11 +94,11 @@ class AdminClient:
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """GET, parsed. Raises NotRunning, or GatewayError with the gateway's own words."""
         words = urlencode({key: value for key, value in (query or {}).items() if value not in (None, "", ())})
-        return orjson.loads(b"".join(self._call("GET", f"{path}?{words}" if words else path, None)))
+        return _parsed(b"".join(self._call("GET", f"{path}?{words}" if words else path, None)))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST JSON, parsed."""
-        return orjson.loads(b"".join(self._call("POST", path, body)))
+        return _parsed(b"".join(self._call("POST", path, body)))
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[Any]:
         """POST JSON; one value per line as it arrives."""
@@ -120,18 +126,27 @@ class AdminClient:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
+        gone = f"no gateway answers on {self._address}; is `tagway serve` up?"
         try:
             connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
             response = connection.getresponse()
-        except OSError as error:
-            raise NotRunning(
-                f"no gateway answers on {self._address} ({error.strerror or error}); is `tagway serve` up?"
-            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise NotRunning(f"{gone} ({getattr(error, 'strerror', None) or error})") from None
         with closing(connection):
             if response.status >= 400:
                 raise GatewayError(_words(response.status, response.read()))
-            while chunk := response.read1(65536):
-                yield chunk
+            try:
+                while chunk := response.read1(65536):
+                    yield chunk
+            except (OSError, http.client.HTTPException):
+                raise NotRunning(f"the gateway on {self._address} went away while it answered") from None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise GatewayError("something else than a gateway answers on the admin address: its answer is not JSON") from None
 
 
 def _words(status: int, body: bytes) -> str:
@@ -139,6 +154,19 @@ def _words(status: int, body: bytes) -> str:
         return str(orjson.loads(body)["error"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"the gateway answered {status}"
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on a terminal what takes a while, and takes it back when it is done."""
+    shown = sys.stderr.isatty()
+    if shown:
+        click.echo(f"{what} …", nl=False, err=True)
+    try:
+        yield
+    finally:
+        if shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def progress_bar(total: int, label: str) -> Any:

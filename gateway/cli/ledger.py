@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from gateway.app import store_path
-from gateway.cli.common import AdminClient, config_option, json_option, load_config, print_json, progress_bar
+from gateway.cli.common import AdminClient, config_option, json_option, load_config, print_json, progress_bar, working
+from gateway.errors import GatewayError
 from gateway.observe.ledger import ledger, table
+from gateway.observe.ledger_parts import event_rows, event_table, of_source
 from gateway.plans import prepare
 from gateway.queue.audit import audit_readonly
 from gateway.queue.readonly import counters_readonly
@@ -18,25 +20,41 @@ from gateway.queue.readonly import counters_readonly
 
 @click.command()
 @config_option
-@json_option
-def audit(config_path: Path | None, as_json: bool) -> None:
+@click.option("--event", help="The outcomes of one event name, per destination.")
+@click.option("--source", help="Only this source.")
+def audit(config_path: Path | None, as_json: bool, event: str | None, source: str | None) -> None:
     """Count the equation per destination; exit 1 if it does not hold.
 
     \b
     logged = delivered + skipped + expired + rejected + dead + withdrawn + erased + queued
 
+    \b
+    tagway audit
+    tagway audit --event purchase --source shop
+
     Counted from the rows of the store itself, whether or not the gateway runs.
-    A figure of a vendor that never confirms carries a *.
+    A figure of a vendor that never confirms carries a *. The counters run since
+    the store began and have no time, so there is no --since; ask Prometheus
+    (tagway_outcomes_total) what one day brought.
     """
     config = load_config(config_path, secrets=False)
     unconfirmed = frozenset(name for name, one in prepare(config).items() if one.manifest.confirms == "none")
-    counted = audit_readonly(store_path(config))
-    view = ledger(counted, counters_readonly(store_path(config)), unconfirmed)
-    if as_json:
+    with working("counting every row of the store"):
+        counted = audit_readonly(store_path(config))
+        counters = counters_readonly(store_path(config))
+    if source:
+        counted, counters = of_source(counted, counters, source)
+    view = ledger(counted, counters, unconfirmed)
+    if event:
+        rows = event_rows(view, counters, event)
+        print_json(rows) if as_json else click.echo(event_table(rows))
+    elif as_json:
         print_json(view)
     else:
         click.echo(table(view))
     if not counted.balanced:
+        for problem in counted.problems if event else ():
+            click.echo(f"problem: {problem}", err=True)
         raise SystemExit(1)
 
 
@@ -101,7 +119,7 @@ def dlq_show(config_path: Path | None, number: int) -> None:
     client = AdminClient(load_config(config_path, secrets=False))
     letters = client.get("/dlq", {"ids": str(number)})["dead"]
     if not letters:
-        raise SystemExit(f"error: there is no dead letter {number}")
+        raise GatewayError(f"there is no dead letter {number}")
     print_json({**letters[0], **client.get(f"/events/{letters[0]['event_id']}")})
 
 

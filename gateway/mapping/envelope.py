@@ -35,6 +35,10 @@ ENDPOINT_KEYS = ("method", "url", "path", "query", "headers", "body")
 MAX_HEADER = 1024
 _VISIBLE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_SET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*|file:[^}]+)\}")
+"""A setting whose variable or file is not there, in a check without secrets."""
+UNKNOWN_ADDRESS = "https://not-set.invalid/"
+"""Stands for an address that such a setting would hold; a name that never resolves."""
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
@@ -128,6 +132,8 @@ def _parts(leaf: Scalar, context: Context) -> list[str | Code]:
         return [""]
     if isinstance(node, Path) and node.root == "setting":
         value = compile_node(node, leaf, context).value
+        if isinstance(value, str) and _NOT_SET.fullmatch(value):
+            return [UNKNOWN_ADDRESS]
         if isinstance(value, str) and "${" in value:
             place = context.narrowed(shown=f"settings.{'.'.join(map(str, node.steps))}")
             return _parts(Scalar(value, leaf.mark, plain=False), place)
