@@ -1,5 +1,8 @@
 """The admin listener: the ledger, dead letters, replay, erase and reload as JSON; the page is gateway/page.
 
+Answers are masked. `raw=1` gives an event as it is stored, to programs alone: not to a browser, and not by cookie; it is
+logged that somebody looked.
+
 Bound to loopback it needs no token; anywhere else the configuration refuses to load without one. A browser of another
 site cannot use it either way: a foreign Host or Origin is refused, and every change needs a JSON body.
 """
@@ -9,7 +12,8 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,8 +22,13 @@ from aiohttp import web
 from gateway.clock import iso, parse_instant
 from gateway.config.models import duration
 from gateway.errors import ConfigErrors, GatewayError
-from gateway.observe.ledger import ledger
+from gateway.observe.ledger import ledger, reason_sentence, reason_words
+from gateway.page.brief import known_of, parsed
+from gateway.page.mask import Mask
+from gateway.page.overview import lane_row
+from gateway.page.routes import COOKIE, PageRoutes, cookie_value, event_id, is_open
 from gateway.queue.base import DeadFilter, DeadLetter
+from gateway.queue.recent import Logged
 
 if TYPE_CHECKING:
     from gateway.app import Tagway
@@ -37,8 +46,9 @@ class BadQuery(GatewayError):
 class AdminApi:
     """Routes of the admin listener over a running gateway."""
 
-    def __init__(self, gateway: Tagway) -> None:
+    def __init__(self, gateway: Tagway, store_file: Path) -> None:
         self._gateway = gateway
+        self._page = PageRoutes(gateway, store_file)
 
     def application(self) -> web.Application:
         """The aiohttp application, guarded."""
@@ -54,9 +64,11 @@ class AdminApi:
                 web.post("/erase", self.erase),
                 web.post("/reload", self.reload),
                 web.get("/events/{id}", self.event),
+                web.get("/orders/{order}", self.order),
                 *health_routes(self._gateway.ready),
             ]
         )
+        self._page.install(app)
         return app
 
     @web.middleware
@@ -80,14 +92,16 @@ class AdminApi:
 
     def _refusal(self, request: web.Request) -> str | None:
         token = self._gateway.config.admin.token.get_secret_value()
-        if token:
+        if token and not is_open(request):
             given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
             if not hmac.compare_digest(given, token.encode()) and not self._has_cookie(request, token):
                 return "the admin token is missing or wrong: send Authorization: Bearer <token>"
-        elif _host_name(request.host) not in _LOOPBACK_NAMES:
+        elif not token and _host_name(request.host) not in _LOOPBACK_NAMES:
             return "without a token the admin listener answers only to localhost"
         origin = request.headers.get("Origin")
         if origin and origin.split("://", 1)[-1] != request.host:
+            return "requests of another site are refused"
+        if request.path != "/" and request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             return "requests of another site are refused"
         if request.method == "POST" and request.content_type != "application/json":
             return "changes need Content-Type: application/json"
@@ -95,21 +109,22 @@ class AdminApi:
 
     @staticmethod
     def _has_cookie(request: web.Request, token: str) -> bool:
-        return hmac.compare_digest(request.cookies.get("tagway_admin", "").encode(), token.encode())
+        return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), cookie_value(token).encode())
 
     async def ledger(self, _request: web.Request) -> web.Response:
-        """The equation per source and destination, and per event name."""
+        """The equation per source and destination, and per event name; `notes` say what explains a row."""
         store = self._gateway.store
-        return answer(ledger(await store.audit(), store.counters(), self._gateway.unconfirmed()))
+        view = ledger(await store.audit(), store.counters(), self._gateway.unconfirmed())
+        return answer({**view, "notes": dict(self._gateway.consent_watch.notes())})
 
     async def lanes(self, _request: web.Request) -> web.Response:
         """State, depth and age of every lane."""
-        return answer({"lanes": self._gateway.lane_report()})
+        return answer({"lanes": [lane_row(lane, self._page.overview.mask) for lane in self._gateway.lane_report()]})
 
     async def dead_letters(self, request: web.Request) -> web.Response:
         """Kept events, newest first."""
         letters = await self._gateway.store.dead(dead_filter(request.query))
-        return answer({"dead": [dead_json(letter) for letter in letters]})
+        return answer({"dead": [dead_json(letter, self._page.overview.mask) for letter in letters]})
 
     async def replay_dead(self, request: web.Request) -> web.Response:
         """Queue dead letters again."""
@@ -155,18 +170,46 @@ class AdminApi:
     async def event(self, request: web.Request) -> web.Response:
         """All that is known of one event by its id."""
         event_id = request.match_info["id"]
-        found = await self._gateway.store.find(event_id)
-        firings = await self._gateway.store.firings(None, event_id, 50)
-        return answer(
+        return await self._events(request, await self._gateway.store.find(event_id))
+
+    async def order(self, request: web.Request) -> web.Response:
+        """The same of an order's events, newest first, with their stories."""
+        rows = await self._page.find_order(request.match_info["order"])
+        return await self._events(request, [(row.source, row.seq, row.body, row.received) for row in rows])
+
+    async def _events(self, request: web.Request, found: Sequence[tuple[str, int, bytes, float]]) -> web.Response:
+        raw = wants_raw(request)
+        rows = [Logged(source, number, "", event_id(body), at, body) for source, number, body, at in found]
+        firings = [one for id_ in dict.fromkeys(row.event_id for row in rows) for one in await self._firings(id_)]
+        stories = await self._page.stories(rows)
+        events = [
             {
-                "events": [{"source": s, "seq": n, "received": iso(at), "event": orjson.loads(b)} for s, n, b, at in found],
-                "firings": [
-                    {"destination": f.lane, "at": iso(f.at), "status": f.status, "ms": f.ms, "request": f.request,
-                     "answer": f.answer, "error": f.error}
-                    for f in firings
-                ],
+                "source": row.source,
+                "seq": row.seq,
+                "received": iso(row.received),
+                "event": orjson.loads(row.body) if raw else story["event"],
             }
-        )  # fmt: skip
+            for row, story in zip(rows, stories, strict=True)
+        ]
+        answers = [one for story in stories for end in story["destinations"] for one in end["answers"]]
+        return answer({"events": events, "firings": firings if raw else answers, "stories": stories})
+
+    async def _firings(self, event_id: str) -> list[dict[str, Any]]:
+        return [
+            {"destination": f.lane, "at": iso(f.at), "status": f.status, "ms": f.ms, "request": f.request,
+             "answer": f.answer, "error": f.error}
+            for f in await self._gateway.store.firings(None, event_id, 50)
+        ]  # fmt: skip
+
+
+def wants_raw(request: web.Request) -> bool:
+    """Whether a program asks for an event as it is stored. Raises BadQuery for a browser."""
+    if request.query.get("raw") != "1":
+        return False
+    if request.headers.keys() & {"Origin", "Cookie", "Sec-Fetch-Mode", "Sec-Fetch-Site"}:
+        raise BadQuery("raw is for programs: the page shows masked events only")
+    log.info("An event was read with its personal data", extra={"path": request.path})
+    return True
 
 
 def health_routes(ready: Callable[[], dict[str, Any]]) -> list[web.RouteDef]:
@@ -213,17 +256,24 @@ def dead_filter(query: Mapping[str, Any]) -> DeadFilter:
     return DeadFilter(ids=numbers, lane=query.get("to") or None, since=since, until=until, limit=limit, **words)
 
 
-def dead_json(letter: DeadLetter) -> dict[str, Any]:
-    """One dead letter for people and programs; the event itself is asked for by id."""
+def dead_json(letter: DeadLetter, mask: Mask) -> dict[str, Any]:
+    """One dead letter for people and programs, masked; the event itself is asked for by id."""
+    outcome, reason = str(letter.ending.outcome), letter.ending.reason
+    data = parsed(letter.body)
+    order = data.get("props", {}).get("transaction_id")
+    known = known_of(data)
     return {
         "id": letter.id,
         "destination": letter.lane,
         "source": letter.source,
         "event_id": letter.event_id,
-        "name": letter.label,
-        "outcome": letter.ending.outcome,
-        "reason": letter.ending.reason,
-        "detail": letter.ending.detail,
+        "name": mask.text(str(data.get("name", letter.label))),
+        "order": None if order is None else mask.text(str(order), known),
+        "outcome": outcome,
+        "reason": reason,
+        "words": reason_words(outcome, reason),
+        "sentence": reason_sentence(outcome, reason),
+        "detail": mask.text(letter.ending.detail, known),
         "tries": letter.tries,
         "first_error": iso(letter.first_at) if letter.first_at else None,
         "at": iso(letter.at),

@@ -25,6 +25,7 @@ from gateway.clock import Clock, iso
 from gateway.config.load import load, warnings
 from gateway.config.models import Gateway
 from gateway.config.watch import changes
+from gateway.consent_watch import ConsentWatch, deciding_signal
 from gateway.consents import StoredConsents
 from gateway.deliver.transport import AiohttpTransport, Transport
 from gateway.errors import ConfigErrors, GatewayError, Problem
@@ -71,6 +72,8 @@ class Tagway:
         self.lanes = Lanes(self.store, self.meter, self.clock, transport or direct_transport)
         self.intake = DurableIntake(config, self.store, needs_by_source(config, self.prepared), self.meter, self.clock)
         self.door = Door(config, self.intake, StoredConsents(self.store), self.meter, self.clock, ready=self.ready)
+        self._store_file = store_path(config) / "tagway.db"
+        self.consent_watch = ConsentWatch(self._deciding_signal)
         self._drain = drain
         self._stopping = False
         self._reloading = asyncio.Lock()
@@ -90,6 +93,7 @@ class Tagway:
         self._tasks = [
             asyncio.create_task(self._retain(), name="retention"),
             asyncio.create_task(self._watch(), name="config-watch"),
+            asyncio.create_task(self.consent_watch.run(self.store.books, self.clock.monotonic), name="consent-watch"),
         ]
         for problem in warnings(self.config):
             log.warning("configuration warning", extra={"problem": str(problem)})
@@ -132,13 +136,17 @@ class Tagway:
         reasons = []
         if self._stopping:
             reasons.append("stopping")
-        if self.store.stats().full:
+        if self.store.full:
             reasons.append("the store is full")
         return {"ready": not reasons, "reasons": reasons, "notes": self.door.notes()}
 
     def unconfirmed(self) -> frozenset[str]:
         """Destinations whose vendor never confirms: their delivered figures carry a mark."""
         return frozenset(name for name, one in self.prepared.items() if one.manifest.confirms == "none")
+
+    def _deciding_signal(self, lane: str) -> str:
+        one = self.prepared.get(lane)
+        return deciding_signal(self._store_file, one) if one else ""
 
     def lane_report(self) -> list[dict[str, Any]]:
         """State, depth and age of every lane."""
@@ -152,7 +160,7 @@ class Tagway:
     async def _listen(self) -> None:
         self._listener = Listener(self.door, self.config.listen)
         self.addresses["public"] = await self._listener.start()
-        self.addresses["admin"] = await self._serve(AdminApi(self).application(), self.config.admin.listen)
+        self.addresses["admin"] = await self._serve(AdminApi(self, self._store_file).application(), self.config.admin.listen)
         metrics = web.Application()
         metrics.add_routes([web.get("/metrics", self.meter.handle), *health_routes(self.ready)])
         self.addresses["metrics"] = await self._serve(metrics, self.config.metrics.listen)

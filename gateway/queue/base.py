@@ -301,11 +301,18 @@ class Store(Protocol):
     def depth(self, lane: str) -> LaneDepth:
         """What waits in a lane."""
 
+    @property
+    def full(self) -> bool:
+        """Whether hits are refused for want of room."""
+
     def stats(self) -> StoreStats:
-        """Sizes and health."""
+        """Sizes and health; `commit_seconds` are those since the last call, so only the meter asks."""
 
     async def audit(self) -> Audit:
         """Count the equations from the rows themselves."""
+
+    def books(self) -> Audit:
+        """The same sums as kept in memory: cheap, and blind to what is damaged in the file."""
 
     async def find(self, event_id: str) -> list[tuple[str, int, bytes, float]]:
         """Events of that id still in the log or kept: (source, sequence number, body, received)."""

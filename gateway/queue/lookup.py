@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
+import orjson
+
 from gateway.queue import firing
 from gateway.queue.base import Firing
 from gateway.queue.schema import MASK, SHIFT, connect, row_id
@@ -42,6 +44,40 @@ class Finder:
         finally:
             connection.close()
 
+    def find_order(self, order: str, limit: int = 50) -> list[Found]:
+        """Events whose `props.transaction_id` is this order, newest first: kept copies and a walk through the log."""
+        needle = orjson.dumps(order)[1:-1]
+        connection = connect(self._file, cache_kib=CACHE_KIB)
+        try:
+            copies = "select source, id & ?, body, received from retry where body is not null and instr(body, ?)"
+            rows = connection.execute(copies, (MASK, needle)).fetchall()
+            letters = "select source, number, body, received from dead where instr(body, ?) order by id desc limit ?"
+            rows += connection.execute(letters, (needle, limit)).fetchall()
+            found = {(row[0], row[1]): row[2:] for row in rows if _order_of(row[2]) == order}
+            for row in self._orders(connection, needle, order, limit):
+                found[(row[0], row[1])] = row[2:]
+        finally:
+            connection.close()
+        listed = [(self._names[s], n, row[0], row[1]) for (s, n), row in found.items() if s in self._names]
+        return sorted(listed, key=lambda one: one[3], reverse=True)[:limit]
+
+    def _orders(
+        self, connection: sqlite3.Connection, needle: bytes, order: str, limit: int
+    ) -> list[tuple[int, int, bytes, float]]:
+        """Newest first per source, in slices, so that no transaction lasts."""
+        found: list[tuple[int, int, bytes, float]] = []
+        for source in self._names:
+            below, floor = row_id(source, MASK), row_id(source, 0)
+            while below > floor and len(found) < limit:
+                sql = "select id, instr(body, ?) from log where id > ? and id < ? order by id desc limit ?"
+                slice_ = connection.execute(sql, (needle, floor, below, SLICE)).fetchall()
+                for id_ in (id_ for id_, at in slice_ if at):
+                    body, received = connection.execute("select body, received from log where id=?", (id_,)).fetchone()
+                    if _order_of(body) == order:
+                        found.append((source, id_ & MASK, body, received))
+                below = slice_[-1][0] if len(slice_) == SLICE else floor
+        return found
+
     def _remembered(self, connection: sqlite3.Connection, event_id: str) -> list[tuple[int, int, bytes, float]]:
         found = []
         for source in self._names:
@@ -69,3 +105,12 @@ class Finder:
             if len(rows) < SLICE:
                 return found
             below = rows[-1][0]
+
+
+def _order_of(body: bytes) -> str | None:
+    """The order number of a stored event, None where it has none or cannot be read."""
+    try:
+        value = orjson.loads(body)["props"]["transaction_id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return str(value)

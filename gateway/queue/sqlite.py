@@ -40,6 +40,7 @@ from gateway.queue.base import (
     Taken,
     Withdrawal,
 )
+from gateway.queue.books import books
 from gateway.queue.checkpoint import Checkpointer, in_use
 from gateway.queue.core import Core, Limits, named_counters
 from gateway.queue.database import Hook
@@ -291,6 +292,11 @@ class SqliteStore:
         """See base.Store.counters. Beside the outcomes: logged per source and name, accepted per source."""
         return named_counters(self._core.memory)
 
+    @property
+    def full(self) -> bool:
+        """See base.Store.full."""
+        return self._writer.full
+
     def stats(self) -> StoreStats:
         """See base.Store.stats. `commit_seconds` are the commits since the last call."""
         seconds, self._core.commit_seconds = self._core.commit_seconds, []
@@ -306,6 +312,10 @@ class SqliteStore:
     async def audit(self) -> Audit:
         """See base.Store.audit; in a thread, with a connection of its own."""
         return await asyncio.to_thread(audit_file, self._folder.file)
+
+    def books(self) -> Audit:
+        """See base.Store.books."""
+        return books(self._core.memory)
 
     async def find(self, event_id: str) -> list[tuple[str, int, bytes, float]]:
         """See base.Store.find; in a thread, as it may have to read the whole log."""
