@@ -24,8 +24,9 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from gateway.config.models import SourceConsent
+from gateway.consent.google import whereabouts
 from gateway.consent.regions import jurisdiction
-from gateway.consent.signals import Signal, read
+from gateway.consent.signals import GOOGLE_DIALECTS, Signal, read
 from gateway.event import PURPOSES
 from gateway.receive.hit import Hit
 
@@ -61,6 +62,11 @@ def _law(data: Mapping[str, Any], rules: SourceConsent) -> str:
     if rules.jurisdiction != "auto":
         return rules.jurisdiction
     geo = data.get("geo", {})
+    if "country" not in geo and data.get("dialect") in GOOGLE_DIALECTS:
+        raw = data.get("raw", {})
+        country, region = whereabouts(raw)
+        # Google marks hits out of the region of its Digital Markets Act, which asks first
+        return "opt_in" if raw.get("dma") == "1" else jurisdiction(country, region)
     return jurisdiction(geo.get("country"), geo.get("region"))
 
 

@@ -1,7 +1,7 @@
 """Reading consent signals off an event and its request: one small reader per kind, in a table.
 
 A reader is pure and never raises: what it cannot read is no signal. It says what the signal allows per purpose and whether
-the visitor chose it; how signals rank is `gateway.consent.decide`'s alone. Another one (TC strings, GPP, `gcs` and `gcd`, the
+the visitor chose it; how signals rank is `gateway.consent.decide`'s alone. Another one (TC strings, GPP, the
 cookies of consent tools) is one function and one row of READERS.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from gateway.clock import iso
 from gateway.config.models import SourceConsent
+from gateway.consent import google
 from gateway.event import PURPOSES
 from gateway.receive.cookies import cookies, decoded
 from gateway.receive.hit import Hit
@@ -29,6 +30,8 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 """OneTrust's default categories; a source's `consent.categories` adds to them and replaces them one by one."""
 
 OWN_COOKIE = "_tw_consent"
+GOOGLE_DIALECTS = ("ga4",)
+"""Dialects that keep Consent Mode's parameters in `raw` under Google's names."""
 _OWN = re.compile(r"v1\.([gdu]{4})\.(\d{9,11})\.([ed])", re.ASCII)
 _OWN_PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage")
 _LETTERS = {"g": "granted", "d": "denied", "u": "unknown"}
@@ -89,8 +92,8 @@ def gpc(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | Non
 
 
 def us_privacy(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
-    """The `us_privacy` parameter of a pixel, else the `usprivacy` cookie: an opt-out where its third character is Y."""
-    given = [data.get("raw", {}).get("us_privacy")] if data.get("dialect") == "pixel" else []
+    """The `us_privacy` parameter of a pixel or GA4 hit, else the `usprivacy` cookie: an opt-out where its third character is Y."""
+    given = [data.get("raw", {}).get("us_privacy")] if data.get("dialect") in ("pixel", "ga4") else []
     header = hit.headers.get("cookie", "")
     if "usprivacy" in header:
         given += [decoded(value) for name, value in cookies(header) if name == "usprivacy"]
@@ -100,7 +103,25 @@ def us_privacy(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signa
     return None
 
 
-READERS: tuple[Reader, ...] = (event_block, own_cookie, gpc, us_privacy)
+def google_choice(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
+    """Consent Mode, as far as a visitor chose."""
+    return _google(data, explicit=True)
+
+
+def google_default(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
+    """Consent Mode, as far as the page set it ahead; `gcs` alone does not say who chose."""
+    return _google(data, explicit=False)
+
+
+def _google(data: Mapping[str, Any], *, explicit: bool) -> Signal | None:
+    if data.get("dialect") not in GOOGLE_DIALECTS:
+        return None
+    states = {key: state for key, state in google.said(data.get("raw", {})).items() if state.explicit is explicit}
+    names = dict.fromkeys(state.name for state in states.values())
+    return Signal(", ".join(names), "gcs", {key: state.choice for key, state in states.items()}, explicit) if names else None
+
+
+READERS: tuple[Reader, ...] = (event_block, own_cookie, google_choice, google_default, gpc, us_privacy)
 """Every reader that is asked, in the order in which their names appear in a decision."""
 
 

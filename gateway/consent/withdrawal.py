@@ -22,7 +22,9 @@ from gateway.consent.gate import Need
 Table = Mapping[bytes, Mapping[str, tuple[float, float]]]
 """subject → purpose → (withdrawn at, lifted at or 0): Store.withdrawals."""
 
-NOT_OF_ONE_PERSON = frozenset({"ga_session_id", "ga_session_number", "gad_source", "gad_campaignid", "srsltid"})
+NOT_OF_ONE_PERSON = frozenset(
+    {"ga_measurement_id", "ga_session_id", "ga_session_number", "gad_source", "gad_campaignid", "srsltid"}
+)
 """`ids` whose values many visitors share."""
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
