@@ -1,4 +1,4 @@
-"""Google's Consent Mode on a hit: `gcd`, `gcs`, `npa` and `dma_cps`, as said per purpose. Pure; what cannot be read says nothing.
+"""Google's Consent Mode on a hit: `gcd`, `gcs`, `npa` and `dma_cps`, per purpose. Pure; what cannot be read says nothing.
 
 `gcd` is `1`, four pairs of a digit (no meaning) and a letter, and a tail (no meaning). The place of a letter in the URL-safe
 base64 alphabet is three two-bit codes, of which the last two are the page's default and the visitor's update (1 not set, 2

@@ -92,7 +92,7 @@ def gpc(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | Non
 
 
 def us_privacy(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
-    """The `us_privacy` parameter of a pixel or GA4 hit, else the `usprivacy` cookie: an opt-out where its third character is Y."""
+    """The `us_privacy` parameter of a pixel or GA4 hit, else the `usprivacy` cookie: an opt-out by its third character, Y."""
     given = [data.get("raw", {}).get("us_privacy")] if data.get("dialect") in ("pixel", "ga4") else []
     header = hit.headers.get("cookie", "")
     if "usprivacy" in header:

@@ -10,7 +10,7 @@ needs no cleaning) and one call of the schema's validator; everything slower hap
   which is not remembered for de-duplication (`client_id` is false).
 - **Time**: see `moment`. A stated time that was replaced is kept in `raw.time`.
 - **Digest**: 8 bytes of BLAKE2b over the client's own content (name, time as stated, data without `device.ip`): equal for
-  a repeat, whatever was the time of sending, the address or the order of keys.
+  a repeat, whatever was the time of sending, the address or the order of keys. Of a GA4 hit its counters and timings do not count either.
 - **Consent**: an unreadable word for a purpose counts as denied; only what a client may say of consent is kept.
 """
 
@@ -32,6 +32,8 @@ from gateway.receive.hit import Hit, RawEvent
 MAX_ID = 200
 MAX_NAME = 200
 _DIGEST_BYTES = 8
+_SENDING: dict[str, tuple[str, ...]] = {"ga4": ("raw", "engagement_ms", "session")}
+"""Sections that say how a hit was sent (counters, timings), by dialect; they do not make an event another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     data["source"] = hit.source
     data["dialect"] = raw.dialect
     valid = _validated(data, dropped)
+    content = _lasting(raw, content)
     return Normalised(valid, event_id is not None, _digest(name, raw.time, content), tuple(dropped))
 
 
@@ -102,6 +105,13 @@ def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], 
         return dict(data), content
     clean = fields.cleaned(data, dropped)
     return clean, _dumps(clean) or b""
+
+
+def _lasting(raw: RawEvent, content: bytes) -> bytes:
+    """The content without what describes the sending: the same purchase on a reloaded page differs in nothing else."""
+    if raw.dialect not in _SENDING:
+        return content
+    return _dumps({key: value for key, value in raw.data.items() if key not in _SENDING[raw.dialect]}) or content
 
 
 def _dumps(data: dict[str, Any]) -> bytes | None:
