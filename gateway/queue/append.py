@@ -32,7 +32,9 @@ def append(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
         state.accepted += 1
         if receipt is Receipt.LOGGED:
             state.head += 1
-            rows.append(_log_row(source << SHIFT | state.head, event))
+            row = _log_row(source << SHIFT | state.head, event)
+            rows.append(row)
+            stage.new_rows.append((row[0], (row[1], row[2], row[4])))
             state.bytes += weight(event.id, event.body)
             state.logged += 1
             stage.count(NO_LANE, source, event.label, LOGGED_CODE)

@@ -1,7 +1,7 @@
 """What the owner of the store keeps in memory: a copy of committed heads, positions, counters and withdrawals.
 
-It is small (no event, no list of retry rows), is read from the file at open, and changes only after a commit succeeded:
-a transaction works on copies (stage.py).
+It is small (a few megabytes of the newest events, no list of retry rows), is read from the file at open, and changes only
+after a commit succeeded: a transaction works on copies (stage.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from gateway.queue.newest import Newest
 from gateway.queue.runs import Ranges, Run
 from gateway.queue.schema import LOGGED_CODE, MASK, NO_LANE, SHIFT, row_id
 
@@ -131,6 +132,7 @@ class Memory:
     firing_bytes: int = 0
     token: int = 1
     salt: bytes = b""
+    newest: Newest = field(default_factory=Newest)
 
     @property
     def bytes(self) -> int:

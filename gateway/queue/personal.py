@@ -67,6 +67,7 @@ def _strip(stage: Stage, source: int, rows: list[Row]) -> set[int]:
             crc = checksum(id_, received, label, event_id, bare)
             stage.db.execute("update log set body=?, crc=? where id=?", (bare, crc, id_))
             stage.source(source).bytes -= length - len(bare)
+            stage.old_rows.append(id_)
     return {row[0] for row in settled}
 
 

@@ -158,6 +158,7 @@ def leave(stage: Stage, source: int, rows: Sequence[Row], reason: str) -> None:
 def remove(stage: Stage, source: int, rows: Sequence[Row]) -> None:
     """Delete log rows and account for their bytes."""
     stage.db.executemany("delete from log where id=?", [(row[0],) for row in rows])
+    stage.old_rows += [row[0] for row in rows]
     state = stage.source(source)
     state.bytes -= sum(map(_weight, rows))
     state.departed += len(rows)

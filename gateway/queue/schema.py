@@ -22,11 +22,13 @@ One file, write-ahead log, `secure_delete` on. Numbers are per source and withou
 from __future__ import annotations
 
 import sqlite3
+import struct
 import zlib
 from pathlib import Path
 
 from gateway.errors import StoreTooNew, StoreUnfit
 
+_NUMBERS = struct.Struct(">qd")
 VERSION = 1
 PAGE = 4096
 SHIFT = 40
@@ -121,10 +123,11 @@ def row_id(source: int, number: int) -> int:
 
 
 def checksum(id_: int, received: float, label: str, event_id: str, body: bytes) -> int:
-    """CRC-32 over a whole row: its key and every column; no checksum equals that of a row whose body is no longer bytes."""
-    if not isinstance(body, bytes):
+    """CRC-32 over a whole row: its key and every column; none equals that of a row whose types have changed."""
+    if not isinstance(body, bytes) or not isinstance(received, float):
         return -1
-    return zlib.crc32(body, zlib.crc32(f"{id_} {received!r} {label} {event_id}".encode("utf-8", "surrogatepass")))
+    words = f"{label} {event_id}".encode("utf-8", "surrogatepass")
+    return zlib.crc32(body, zlib.crc32(words, zlib.crc32(_NUMBERS.pack(id_, received))))
 
 
 def weight(event_id: str, body: bytes) -> int:

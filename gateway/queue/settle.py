@@ -45,10 +45,13 @@ def settle(stage: Stage, lane_name: str, settlements: Sequence[Settlement]) -> i
         source = stage.memory.source_ids[taken.source]
         stage.landed.append((lane, source, taken.seq, taken.token))
         waiting = waiting_row(stage, lane, source, taken.seq) if taken.token else None
+        ending = settlement.ending
         if not is_open(stage, lane, source, settlement, waiting):
             stage.position(lane, source).late += 1
             late += 1
-        elif settlement.ending is not None:
+        elif ending is not None and waiting is None and not ending.keeps_event:
+            record(stage, lane, source, taken.seq, taken.label, ending.code)
+        elif ending is not None:
             finish(stage, lane, source, settlement, waiting)
         elif settlement.retry is not None:
             put_off(stage, lane, source, settlement, settlement.retry, waiting)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from gateway.queue.database import Database
 from gateway.queue.memory import CountKey, LaneState, Memory, Position, SourceState
+from gateway.queue.newest import Row
 from gateway.queue.runs import coalesce
 
 _COUNT = """insert into counter(lane, source, label, code, n) values(?, ?, ?, ?, ?)
@@ -33,6 +34,8 @@ class Stage:
         self.withdrawn: dict[tuple[bytes, str], tuple[float, float]] = {}
         self.firing_bytes = 0
         self.logged: set[int] = set()
+        self.new_rows: list[tuple[int, Row]] = []
+        self.old_rows: list[int] = []
 
     # what an operation looks at and changes
 
@@ -150,6 +153,9 @@ class Stage:
         for (subject, purpose), times in self.withdrawn.items():
             memory.withdrawals.setdefault(subject, {})[purpose] = times
         memory.firing_bytes += self.firing_bytes
+        for id_, row in self.new_rows:
+            memory.newest.add(id_, row)
+        memory.newest.drop(self.old_rows)
         self._land()
 
     def _land(self) -> None:

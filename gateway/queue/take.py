@@ -78,6 +78,9 @@ class Taking:
         head = self.memory.sources[source].head
         while want > 0 and self.room > 0 and reading.next <= head:
             reading.next = position.done.after(max(reading.next, position.cursor))
+            want -= self._from_memory(source, want, position, reading)
+            if want <= 0 or self.room <= 0 or reading.next > head:
+                return
             rows = self._rows(row_id(source, reading.next), row_id(source, head), want)
             for row in rows:
                 number = row[0] & MASK
@@ -89,6 +92,21 @@ class Taking:
                     want -= 1
             if not rows:
                 reading.next = head + 1
+
+    def _from_memory(self, source: int, want: int, position: Position, reading: Reading) -> int:
+        """Hand out the next numbers as long as they are among the newest events; returns how many."""
+        name, newest, base = self.memory.sources[source].name, self.memory.newest, row_id(source, 0)
+        given = 0
+        while given < want and self.room > 0 and (row := newest.row(base + reading.next)) is not None:
+            number = reading.next
+            reading.next += 1
+            if not position.covers(number) and number not in reading.flying:
+                received, label, body = row
+                reading.flying[number] = 0
+                self.taken.append(Taken(name, number, label, body, received))
+                self.room -= len(body)
+                given += 1
+        return given
 
     def _rows(self, first: int, last: int, want: int) -> list[Any]:
         try:
