@@ -10,7 +10,8 @@ needs no cleaning) and one call of the schema's validator; everything slower hap
   which is not remembered for de-duplication (`client_id` is false).
 - **Time**: see `moment`. A stated time that was replaced is kept in `raw.time`.
 - **Digest**: 8 bytes of BLAKE2b over the client's own content (name, time as stated, data without `device.ip`): equal for
-  a repeat, whatever was the time of sending, the address or the order of keys. Of a GA4 hit its counters and timings do not count either.
+  a repeat, whatever was the time of sending, the address or the order of keys. How a GA4 hit was sent (its
+  counters and timings) does not count either.
 - **Consent**: an unreadable word for a purpose counts as denied; only what a client may say of consent is kept.
 """
 
