@@ -1,4 +1,6 @@
-"""What a customer may write, with every default (design §4). Loading, secrets and messages: gateway/config/load.py.
+"""What a customer may write, with every default. Loading, secrets and messages: gateway/config/load.py.
+
+Each key says in its `description` what it does: editors show it, and docs/configuration.md is made of it.
 
 Durations are seconds (`7d`, `72h`, `250ms` in YAML), sizes are bytes (`20GB`).
 """
@@ -99,8 +101,12 @@ class Strict(BaseModel):
 class Admin(Strict):
     """The page, /ledger, /dlq, replay, erase, reload."""
 
-    listen: Address = "127.0.0.1:9090"
-    token: SecretStr = SecretStr("")
+    listen: Address = Field(
+        default="127.0.0.1:9090", description="host:port of the admin listener; beyond loopback it needs `token`"
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""), description="what callers send as `Authorization: Bearer …`; a reference, never written out"
+    )
 
     @property
     def loopback(self) -> bool:
@@ -111,60 +117,90 @@ class Admin(Strict):
 class Metrics(Strict):
     """Prometheus, without a token and without personal data."""
 
-    listen: Address = "127.0.0.1:9464"
+    listen: Address = Field(default="127.0.0.1:9464", description="host:port of `/metrics`; needs a restart to change")
 
 
 class GeoHeaders(Strict):
     """Where a trusted proxy says the country stands."""
 
-    country_header: str | None = None
-    region_header: str | None = None
+    country_header: str | None = Field(
+        default=None, description="header with the two-letter country, such as `CF-IPCountry`; read from trusted proxies only"
+    )
+    region_header: str | None = Field(default=None, description="header with the region's code")
 
 
 class Paths(Strict):
     """Neutral aliases beside the default routes: `{prefix}/{events}` and so on."""
 
-    prefix: UrlPath = ""
-    events: UrlPath | None = None
-    pixel: UrlPath | None = None
-    tag: UrlPath | None = None
+    prefix: UrlPath = Field(
+        default="", description="put before every route, which keeps its default path too: `/m` makes `/m/v1/events`"
+    )
+    events: UrlPath | None = Field(default=None, description="another name for `/v1/events`, after the prefix")
+    pixel: UrlPath | None = Field(default=None, description="another name for `/p.gif`, after the prefix")
+    tag: UrlPath | None = Field(default=None, description="another name for `/tag.js`, after the prefix")
 
 
 class Window(Strict):
     """An age limit has a byte limit beside it."""
 
-    age: Seconds = 7 * 86400.0
-    bytes: Bytes = 20 * 10**9
+    age: Seconds = Field(default=7 * 86400.0, description="how long")
+    bytes: Bytes = Field(default=20 * 10**9, description="how much")
 
 
 class Queue(Strict):
     """The durable store."""
 
-    kind: Literal["sqlite"] = "sqlite"
-    path: str = "../data"
-    retention: Window = Window()
-    personal: Seconds = 72 * 3600.0
-    ack: Literal["durable", "written"] = "durable"
-    firings: Window = Window(age=3 * 86400.0, bytes=2 * 10**9)
-    ballast: Bytes = 64 * 10**6
+    kind: Literal["sqlite"] = Field(default="sqlite", description="the store; this version has one")
+    path: str = Field(default="../data", description="folder of the store, on a local disk; network file systems are refused")
+    retention: Window = Field(
+        default=Window(),
+        description="what the log keeps; what falls off unsettled ends as `expired{retention}` or `expired{space}`",
+    )
+    personal: Seconds = Field(
+        default=72 * 3600.0, description="after this time settled events lose user, device, ids and the queries of URLs"
+    )
+    ack: Literal["durable", "written"] = Field(
+        default="durable",
+        description="`durable`: answer once the commit is synced; `written`: once the system has it, synced within 50 ms",
+    )
+    firings: Window = Field(
+        default=Window(age=3 * 86400.0, bytes=2 * 10**9),
+        description="how long and how much of the record of requests to vendors is kept",
+    )
+    ballast: Bytes = Field(
+        default=64 * 10**6,
+        description="bytes held back on the disk, freed when it is full so that outcomes can still be written",
+    )
 
 
 class SourceConsent(Strict):
-    """Where a grant may come from and what silence means (specs/ingest/consent.md §7, §8)."""
+    """Where a grant may come from and what silence means (gateway/consent)."""
 
-    read: list[SignalKind] = ["event", "tcf", "gpp", "gcs", "cmp_cookie", "own"]
-    unknown: Literal["denied", "jurisdiction"] = "denied"
-    jurisdiction: Literal["auto", "opt_in", "opt_out", "none"] = "auto"
-    categories: dict[str, list[Purpose]] = {}
+    read: list[SignalKind] = Field(
+        default=["event", "tcf", "gpp", "gcs", "cmp_cookie", "own"],
+        description="where a grant may come from; refusals and opt-outs are read wherever they stand",
+    )
+    unknown: Literal["denied", "jurisdiction"] = Field(
+        default="denied",
+        description="what silence means: `denied`, or `jurisdiction`: as the law of the visitor's country has it",
+    )
+    jurisdiction: Literal["auto", "opt_in", "opt_out", "none"] = Field(
+        default="auto", description="`auto`: by the visitor's country; or the same for everybody"
+    )
+    categories: dict[str, list[Purpose]] = Field(
+        default_factory=dict, description="purposes of a consent tool's categories, by category; OneTrust's defaults are known"
+    )
 
 
 class SourceLimits(Strict):
     """Hits per second and burst, per source and per client address of it; None is no limit."""
 
-    rps: float | None = Field(default=None, gt=0)
-    burst: int | None = Field(default=None, gt=0)
-    ip_rps: float | None = Field(default=None, gt=0)
-    ip_burst: int | None = Field(default=None, gt=0)
+    rps: float | None = Field(default=None, gt=0, description="hits per second of the source")
+    burst: int | None = Field(default=None, gt=0, description="hits at once of the source")
+    ip_rps: float | None = Field(
+        default=None, gt=0, description="hits per second of one client address; `server_keys` are exempt"
+    )
+    ip_burst: int | None = Field(default=None, gt=0, description="hits at once of one client address")
 
 
 class Source(Strict):
@@ -174,38 +210,63 @@ class Source(Strict):
     and where any is listed hits of others are refused.
     """
 
-    hosts: list[Host] = []
-    origins: list[Origin] = []
-    write_keys: list[WriteKey] = []
-    server_keys: list[SecretStr] = []
-    ga4_ids: list[MeasurementId] = []
-    consent: SourceConsent = SourceConsent()
-    limits: SourceLimits = SourceLimits()
-    paths: Paths | None = None
+    hosts: list[Host] = Field(
+        default_factory=list,
+        description="host names of the gateway that belong to this source; without a key the Host names it",
+    )
+    origins: list[Origin] = Field(
+        default_factory=list,
+        description="origins of its pages exactly as browsers send them; an Origin that is not listed is refused",
+    )
+    write_keys: list[WriteKey] = Field(
+        default_factory=list, description="public keys: they stand in the page and only name the source"
+    )
+    server_keys: list[SecretStr] = Field(
+        default_factory=list, description="secret keys, as references: who has one may say whose address and agent a hit has"
+    )
+    ga4_ids: list[MeasurementId] = Field(
+        default_factory=list,
+        description="measurement ids and Firebase app ids of its GA4 hits; where any is listed hits of others are refused",
+    )
+    consent: SourceConsent = Field(default=SourceConsent(), description="where grants come from and what silence means")
+    limits: SourceLimits = Field(default=SourceLimits(), description="rates; none by default")
+    paths: Paths | None = Field(default=None, description="neutral paths of this source alone")
 
 
 class DestinationConsent(Strict):
     """What this destination needs; None keeps the manifest's."""
 
-    requires: list[Purpose] | None = None
-    on_denied: Literal["skip", "anonymous"] = "skip"
-    on_opt_out: Literal["skip", "limit"] = "skip"
-    tcf_vendor: int | None = Field(default=None, ge=1)
-    purposes_only: bool = False
+    requires: list[Purpose] | None = Field(
+        default=None, description="purposes that must all be granted; `unknown` is not; default: the manifest's"
+    )
+    on_denied: Literal["skip", "anonymous"] = Field(
+        default="skip", description="`anonymous`: send the manifest's anonymous form, where it has one"
+    )
+    on_opt_out: Literal["skip", "limit"] = Field(
+        default="skip", description="after an opt-out of sale: `skip`, or `limit`: send with the vendor's limited-data flag"
+    )
+    tcf_vendor: int | None = Field(
+        default=None, ge=1, description="the vendor's id in the IAB list, where the manifest has none"
+    )
+    purposes_only: bool = Field(
+        default=False, description="judge a TCF string by its purposes alone, for vendors that are not in the IAB list"
+    )
 
 
 class Bots(Strict):
     """Events scored above are `skipped{bot}`."""
 
-    max_score: int = Field(default=50, ge=0, le=100)
+    max_score: int = Field(default=50, ge=0, le=100, description="0 is a person, 100 certainly a bot")
 
 
 class DestinationLimits(Strict):
     """Narrows the manifest. `max_age`: None keeps the vendor's, `off` (infinity) lifts it, for tests and back-fills."""
 
-    max_age: MaxAge = None
-    rps: float | None = Field(default=None, gt=0)
-    concurrency: int = Field(default=8, ge=1, le=256)
+    max_age: MaxAge = Field(
+        default=None, description="skip what is older, if that is less than the vendor's own limit; `off` lifts both"
+    )
+    rps: float | None = Field(default=None, gt=0, description="requests per second")
+    concurrency: int = Field(default=8, ge=1, le=256, description="requests at the same time")
 
     def oldest(self, vendor: float | None) -> float:
         """Seconds after which an event is too old, given the vendor's own limit (None: it has none); infinity for never."""
@@ -217,10 +278,10 @@ class DestinationLimits(Strict):
 class BatchLimits(Strict):
     """Narrows the manifest's batch; `wrap`, the envelope's shape, stays a marked tree."""
 
-    max_events: int | None = Field(default=None, ge=1)
-    max_bytes: int | None = Field(default=None, ge=1)
-    max_wait_ms: int | None = Field(default=None, ge=0)
-    wrap: Any = None
+    max_events: int | None = Field(default=None, ge=1, description="events in a request")
+    max_bytes: int | None = Field(default=None, ge=1, description="bytes of a request")
+    max_wait_ms: int | None = Field(default=None, ge=0, description="how long a request may wait to be filled")
+    wrap: Any = Field(default=None, description="the shape around `$batch`, merged into the manifest's")
 
 
 class DestinationConfig(Strict):
@@ -232,25 +293,35 @@ class DestinationConfig(Strict):
     """
 
     name: str
-    type: str
+    type: str = Field(description="the vendor: a name of `tagway destinations`")
     file: str
-    sources: list[str]
-    mode: Literal["live", "test", "dry_run", "off"] = "live"
-    share: float = Field(default=100, ge=0, le=100)
-    settings: dict[str, Any] = {}
-    consent: DestinationConsent = DestinationConsent()
-    bots: Bots = Bots()
-    unlisted: Literal["skip", "send"] | None = None
-    when: Any = None
-    limits: DestinationLimits = DestinationLimits()
-    batch: BatchLimits = BatchLimits()
-    endpoint: BaseUrl | None = None
-    allow_private: list[Network] = []
-    allow_http: bool = False
-    defaults: Any = None
-    blocks: Any = None
-    tables: Any = None
-    events: Any = None
+    sources: list[str] = Field(description="sources that may send here; may be left out while there is one")
+    mode: Literal["live", "test", "dry_run", "off"] = Field(
+        default="live",
+        description="`live`; `test`: the vendor's test facility; `dry_run`: rendered and shown, nothing leaves; `off`",
+    )
+    share: float = Field(default=100, ge=0, le=100, description="percent of visitors, always the same ones")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="the vendor's own: docs/destinations.md, `tagway schema destination`"
+    )
+    consent: DestinationConsent = Field(default=DestinationConsent(), description="what must be granted")
+    bots: Bots = Field(default=Bots(), description="events scored above are `skipped{bot}`")
+    unlisted: Literal["skip", "send"] | None = Field(
+        default=None, description="events that the mapping does not list; default: `skip` for ads, `send` for others"
+    )
+    when: Any = Field(default=None, description="a condition; an event that does not meet it is `skipped{filter}`")
+    limits: DestinationLimits = Field(default=DestinationLimits(), description="narrows the vendor's limits")
+    batch: BatchLimits = Field(default=BatchLimits(), description="narrows the vendor's batches")
+    endpoint: BaseUrl | None = Field(
+        default=None,
+        description="another base than the vendor's, scheme://host[:port][/prefix], put before the manifest's path",
+    )
+    allow_private: list[Network] = Field(default_factory=list, description="private networks that this destination may reach")
+    allow_http: bool = Field(default=False, description="whether plain http will do")
+    defaults: Any = Field(default=None, description="merged into the manifest's `defaults`: fields of every event")
+    blocks: Any = Field(default=None, description="merged into the manifest's `blocks`: shapes for `$use`")
+    tables: Any = Field(default=None, description="merged into the manifest's `tables`: look-ups for `map:`")
+    events: Any = Field(default=None, description="merged into the manifest's `events`; null takes an event away")
     tree: Any = None
 
 
@@ -274,15 +345,25 @@ class Gateway(Strict):
     hash: str = ""
     files: tuple[str, ...] = ()
     held: tuple[Held, ...] = ()
-    listen: Address = "0.0.0.0:8080"
-    admin: Admin = Admin()
-    metrics: Metrics = Metrics()
-    trusted_proxies: list[Annotated[str, BeforeValidator(_proxy)]] = []
-    geo: GeoHeaders = GeoHeaders()
-    workers: Annotated[int, BeforeValidator(_one_process)] = 0
-    paths: Paths = Paths()
-    queue: Queue = Queue()
-    config_errors: Literal["refuse", "hold"] = "refuse"
-    sources: dict[str, Source]
-    destinations: dict[str, DestinationConfig] = {}
-    lab: bool = False
+    listen: Address = Field(default="0.0.0.0:8080", description="host:port that takes hits; needs a restart to change")
+    admin: Admin = Field(
+        default=Admin(), description="the page, ledger, dead letters, replay, reload; needs a restart to change"
+    )
+    metrics: Metrics = Field(default=Metrics(), description="Prometheus; no token, no personal data")
+    trusted_proxies: list[Annotated[str, BeforeValidator(_proxy)]] = Field(
+        default_factory=list, description="whose X-Forwarded-For is believed: `private`, `cloudflare`, `cloudfront`, networks"
+    )
+    geo: GeoHeaders = Field(default=GeoHeaders(), description="headers of a trusted proxy that say where the visitor is")
+    workers: Annotated[int, BeforeValidator(_one_process)] = Field(
+        default=0, description="receiver processes beside the owner of the store; this version has none"
+    )
+    paths: Paths = Field(default=Paths(), description="neutral names beside the default routes")
+    queue: Queue = Field(default=Queue(), description="the durable store; needs a restart to change")
+    config_errors: Literal["refuse", "hold"] = Field(
+        default="refuse", description="`refuse` the whole configuration, or `hold` only the source or destination with errors"
+    )
+    sources: dict[str, Source] = Field(description="sites, apps and tenants by name, or a folder of sites")
+    destinations: dict[str, DestinationConfig] = Field(
+        default_factory=dict, description="a folder of `<name>.yaml` files, or destinations by name"
+    )
+    lab: bool = Field(default=False, description="a lab: made-up secrets may stand in the files")
