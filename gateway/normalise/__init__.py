@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from gateway.clock import iso
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.event import adapter, uuid7
-from gateway.normalise import commerce, fields, moment, values
+from gateway.normalise import commerce, fields, moment, values, vocabulary
 from gateway.receive.hit import Hit, RawEvent
 
 MAX_ID = 200
@@ -84,7 +84,9 @@ def _translated(raw: RawEvent) -> tuple[str, dict[str, Any]]:
         raise Malformed("the event name must be text")
     name, data = raw.name, raw.data
     if raw.dialect in commerce.TRANSLATED:
-        name, data = commerce.translate(name, data)
+        name, data = commerce.translate(name, data, raw.dialect)
+    elif raw.dialect in vocabulary.NAMES_OF:
+        name = vocabulary.NAMES_OF[raw.dialect].get(name.strip(), name)
     if not (name.isascii() and name.isprintable()):
         name = values.text(name)
     name = name.strip()

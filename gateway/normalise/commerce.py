@@ -17,11 +17,11 @@ from gateway.event import CANONICAL_NAMES
 from gateway.normalise import vocabulary as words
 from gateway.normalise.values import number
 
-TRANSLATED = frozenset({"segment"})
+TRANSLATED = frozenset({"segment", "data_tag"})
 """Dialects that speak this vocabulary."""
 
 
-def translate(name: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def translate(name: str, data: dict[str, Any], dialect: str = "segment") -> tuple[str, dict[str, Any]]:
     """The canonical name, and the event's data in canonical shape. The input is not changed."""
     props = data.get("props")
     if not isinstance(props, dict):
@@ -33,7 +33,7 @@ def translate(name: str, data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     _rename(props, words.PROPERTIES)
     _rename(props, words.PROPERTIES_OF.get(name, {}))
     items = _items(name, props)
-    _money(name, props, items)
+    _money(name, props, items, words.VALUE_FROM_OF.get(dialect, words.VALUE_FROM))
     translated = {**data, "props": props}
     if items:
         translated["items"] = items
@@ -76,14 +76,14 @@ def _item(product: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-def _money(name: str, props: dict[str, Any], items: list[Any]) -> None:
+def _money(name: str, props: dict[str, Any], items: list[Any], value_from: tuple[str, ...]) -> None:
     for key in words.MONEY:
         amount = number(props.get(key))
         if amount is not None:
             props[key] = amount
     if name not in CANONICAL_NAMES and number(props.get("value")) is not None:
         return
-    for key in words.VALUE_FROM:
+    for key in value_from:
         amount = number(props.get(key))
         if amount is not None:
             props["value"] = amount

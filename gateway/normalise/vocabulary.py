@@ -86,26 +86,37 @@ SEGMENT_NAMES = {
     "reviewed product": "product_reviewed",
 }
 
-META_NAMES = {
-    "pageview": "page_view",
-    "viewcontent": "view_item",
-    "search": "search",
-    "addtocart": "add_to_cart",
-    "addtowishlist": "add_to_wishlist",
-    "initiatecheckout": "begin_checkout",
-    "addpaymentinfo": "add_payment_info",
-    "purchase": "purchase",
-    "lead": "generate_lead",
-    "completeregistration": "sign_up",
-    "contact": "contact",
-    "customizeproduct": "customize_product",
-    "donate": "donate",
-    "findlocation": "find_location",
-    "schedule": "schedule",
-    "starttrial": "start_trial",
-    "submitapplication": "submit_application",
-    "subscribe": "subscribe",
+PIXEL_NAMES = {
+    "PageView": "page_view",
+    "ViewContent": "view_item",
+    "Search": "search",
+    "AddToCart": "add_to_cart",
+    "AddToWishlist": "add_to_wishlist",
+    "InitiateCheckout": "begin_checkout",
+    "AddPaymentInfo": "add_payment_info",
+    "Purchase": "purchase",
+    "Lead": "generate_lead",
+    "CompleteRegistration": "sign_up",
+    "Contact": "contact",
+    "CustomizeProduct": "customize_product",
+    "Donate": "donate",
+    "FindLocation": "find_location",
+    "Schedule": "schedule",
+    "StartTrial": "start_trial",
+    "SubmitApplication": "submit_application",
+    "Subscribe": "subscribe",
 }
+"""Meta's standard events in Meta's spelling: to its pixel another spelling is another event."""
+META_NAMES = {name.lower(): canonical for name, canonical in PIXEL_NAMES.items()}
+
+NAMES_OF: dict[str, Mapping[str, str]] = {
+    "meta_pixel": {
+        **PIXEL_NAMES,
+        **{f"automatic_{name}": f"automatic_{canonical}" for name, canonical in PIXEL_NAMES.items()},
+        **{f"automatic_{name}": name for name in ("SubscribedButtonClick", "Microdata", "InputData")},
+    },
+}
+"""Of dialects whose names alone are translated, exactly as they are written."""
 
 _NAMES = {**META_NAMES, **SEGMENT_NAMES}
 _CANONICAL = {name.replace("_", " "): name for name in CANONICAL_NAMES}
@@ -151,6 +162,8 @@ PRODUCT_MARKS = ("product_id", "productId", "item_id", "sku", "id", "name", "pro
 
 VALUE_FROM = ("total", "value", "revenue")
 """What `props.value` is taken from, first usable one; they all stay."""
+VALUE_FROM_OF = {"data_tag": ("value", "revenue")}
+"""The same, of dialects that say it otherwise."""
 MONEY = ("total", "revenue", "subtotal")
 """Amounts beside the canonical ones that are made numbers."""
 
