@@ -31,8 +31,10 @@ class Origins:
         """The CORS header lines of a reply to a page of `origin`; None when the source does not list it."""
         return self._lines[source].get(origin)
 
-    def preflight(self, origin: str | None, source: str | None, methods: str) -> tuple[Reply, bytes]:
+    def preflight(self, origin: str | None, source: str | None, methods: str, allow: str = "") -> tuple[Reply, bytes]:
         """The answer to OPTIONS and its CORS lines; `source` is known from Host or query, or None.
+
+        `allow` is a request header that pages may send beside the usual ones.
 
         A browser sends no key with a preflight. Where nothing else names the source any listed origin may go on: the
         request itself is then checked against its own source.
@@ -43,13 +45,13 @@ class Origins:
         lines = listed.get(origin)
         if lines is None:
             return FORBIDDEN, b""
-        return _granted(methods), lines
+        return _granted(methods, allow), lines
 
 
-def _granted(methods: str) -> Reply:
+def _granted(methods: str, allow: str) -> Reply:
     headers = {
         "Access-Control-Allow-Methods": methods,
-        "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+        "Access-Control-Allow-Headers": f"{ALLOWED_HEADERS}, {allow}" if allow else ALLOWED_HEADERS,
         "Access-Control-Max-Age": str(MAX_AGE),
     }
     return Reply(204, headers=headers)

@@ -144,23 +144,24 @@ class Door:
         return Visit(request, row, segment, query, headers, client, started, self._clock.now())
 
     async def _hit(self, rules: Rules, visit: Visit, row: Dialect) -> Reply:
+        answers = row.answers_to(visit.request.method)
         if visit.request.method == "HEAD":
-            return row.answers.accepted(())
+            return answers.accepted(())
         events = 1
         try:
             check_version(visit.request)
-            hit = await rules.identify(visit, self._body_seconds, json=row.json, inner_key=row.inner_key, named_by=row.named_by)
+            hit = await rules.identify_hit(visit, self._body_seconds, row)
             raws = row.decode(hit)
             events = len(raws)
             results = await self._intake.accept(hit, raws) if raws else []
         except (Refused, QueueFull) as error:
-            return self._not_taken(visit, row.answers, error, events)
+            return self._not_taken(visit, answers, error, events)
         if visit.client.bad:
             self.meter.dropped(hit.source, "device.ip")
         for result in results:
             if isinstance(result, Refused):
                 self.meter.refused(row.path, result.reason)
-        return row.answers.accepted(results)
+        return answers.accepted(results)
 
     def _not_taken(self, visit: Visit, answers: Answers, error: Refused | QueueFull, events: int = 1) -> Reply:
         reason = RefusedReason.FULL if isinstance(error, QueueFull) else error.reason

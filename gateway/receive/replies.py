@@ -1,7 +1,7 @@
 """Replies of the public listener, rendered ahead: what is the same for every hit is bytes before the first hit comes.
 
 No reply quotes the input: the bodies below are constants, counts, our own sentences and the ids of accepted events.
-`Reply` is what a route answers; `Wire` puts one on the wire of aiohttp in a single write. Three `Answers` say what a
+`Reply` is what a route answers; `Wire` puts one on the wire of aiohttp in a single write. `Answers` say what a
 dialect's clients expect to hear for accepted, refused and full.
 """
 
@@ -195,6 +195,36 @@ class Ga4Answers:
         return _busy(503, full.retry_after)
 
 
+class SnowplowAnswers:
+    """Snowplow's trackers: 200 whatever became of the hit (refusals are counted); 503, 429 and 408 make them come again.
+
+    `ok` is what they hear for POST (the word) and for GET (the image).
+    """
+
+    def __init__(self, ok: Reply) -> None:
+        self._ok = ok
+
+    def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
+        return self._ok
+
+    def refused(self, refusal: Refused) -> Reply:
+        return error_reply(refusal) if refusal.status in (408, 429) else self._ok
+
+    def full(self, full: QueueFull) -> Reply:
+        return _busy(503, full.retry_after)
+
+
+class DataTagAnswers(NativeAnswers):
+    """`POST /data`: the time and id of the event, as Data Tags may push them into the page; refused as native."""
+
+    def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
+        ids = [result.id for result in results if isinstance(result, Taken)]
+        if not ids:
+            return super().accepted(results)
+        told = [{"timestamp": int(time.time()), "unique_event_id": one} for one in ids]
+        return _TAKEN.with_body(orjson.dumps(told if len(results) > 1 else told[0]))
+
+
 _JSON = {"Content-Type": "application/json", **NO_STORE}
 
 
@@ -228,4 +258,6 @@ GA4_OK = Reply(
         "Cross-Origin-Resource-Policy": "cross-origin",
     },
 )
+SNOWPLOW, SNOWPLOW_IMAGE = SnowplowAnswers(Reply(200, b"ok", {"Content-Type": "text/plain", **NO_STORE})), SnowplowAnswers(GIF)
+DATA_TAG = DataTagAnswers()
 NATIVE, SEGMENT, IMAGE, GA4 = NativeAnswers(), SegmentAnswers(), PixelAnswers(), Ga4Answers()

@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 from gateway.config.models import Paths
 from gateway.errors import ConfigErrors, Problem, Refused
-from gateway.receive import ga4, ga4_mp, json, pixel, segment
+from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, snowplow
 from gateway.receive.hit import Hit, RawEvent
-from gateway.receive.replies import GA4, IMAGE, NATIVE, SEGMENT, Answers, Reply
+from gateway.receive.replies import DATA_TAG, GA4, IMAGE, NATIVE, SEGMENT, SNOWPLOW, SNOWPLOW_IMAGE, Answers, Reply
 from gateway.receive.sources import body_key, data_key
 
 if TYPE_CHECKING:
@@ -31,12 +31,16 @@ READ = ("GET", "HEAD")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What all rows have. `path` is also the metric label and `Hit.route`; `also` are other spellings of it."""
+    """What all rows have. `path` is also the metric label and `Hit.route`; `also` are other spellings of it.
+
+    A row that `yields` gives its path under a prefix away to a neutral name.
+    """
 
     path: str
     methods: tuple[str, ...]
     also: tuple[str, ...] = ()
     alias: Alias | None = None
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ class Dialect(Route):
 
     `inner_key` finds a write key in (body, query) when none stands outside; `json` bodies are checked for depth first.
     `named_by` finds in the query what counts as the key only where it is one of ours, and the measurement id, which may
-    name the source (`ga4_ids`).
+    name the source (`ga4_ids`). With `loose` an inner key that is nobody's names nobody, instead of being refused.
+    `image` are the answers to GET where they differ; `allow` are request headers that its pages may send beside the usual.
     """
 
     decode: Decode
@@ -53,6 +58,13 @@ class Dialect(Route):
     json: bool = False
     inner_key: InnerKey | None = None
     named_by: NamedBy | None = None
+    loose: bool = False
+    image: Answers | None = None
+    allow: str = ""
+
+    def answers_to(self, method: str) -> Answers:
+        """What the client of a request is told."""
+        return self.image if self.image is not None and method in READ else self.answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,23 @@ def _posted(path: str, decode: Decode, answers: Answers, *also: str, alias: Alia
 
 _GA4 = (*READ, "POST")
 
+
+def _snowplow(path: str, *methods: str) -> Dialect:
+    """A row for Snowplow's trackers, which can name their source by app id alone."""
+    return Dialect(
+        path=path,
+        methods=methods,
+        decode=snowplow.decode,
+        answers=SNOWPLOW,
+        image=SNOWPLOW_IMAGE,
+        json=True,
+        inner_key=snowplow.app_id,
+        loose=True,
+        allow=snowplow.ANONYMOUS,
+        yields=path == "/i",
+    )
+
+
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(path="/g/collect", methods=_GA4, decode=ga4.decode, answers=GA4, named_by=ga4.named_by),
     Dialect(path="/mp/collect", methods=("POST",), decode=ga4_mp.decode, answers=GA4, json=True, named_by=ga4_mp.named_by),
@@ -103,6 +132,18 @@ DIALECTS: tuple[Dialect, ...] = (
         )
         for call in ("track", "page", "screen", "identify", "group", "alias")
     ),
+    _snowplow("/i", *READ),
+    _snowplow("/com.snowplowanalytics.snowplow/tp2", *READ, "POST"),
+    Dialect(
+        path="/data",
+        methods=(*READ, "POST"),
+        decode=data_tag.decode,
+        answers=DATA_TAG,
+        image=IMAGE,
+        json=True,
+        inner_key=data_tag.key,
+    ),
+    Dialect(path="/tr", methods=(*READ, "POST"), decode=meta_pixel.decode, answers=IMAGE),
 )
 
 
@@ -160,7 +201,9 @@ class Table:
             self._patterns.append((start, rest.partition("}")[2], route))
             return
         other = self._exact.setdefault(path, route)
-        if other is not route:
+        if other.yields and path != other.path:
+            self._exact[path] = route
+        elif other is not route:
             self._problems.append(Problem(f"paths: {path} is the path of {other.path} already and cannot be {route.path} too"))
 
 

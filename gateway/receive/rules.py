@@ -13,7 +13,7 @@ from gateway.receive.hit import Hit
 from gateway.receive.limits import Rates, check_depth
 from gateway.receive.reading import body_at_hand, check_announced, read_body
 from gateway.receive.replies import Reply
-from gateway.receive.routes import DIALECTS, InnerKey, NamedBy, Row, Service, Table
+from gateway.receive.routes import DIALECTS, Dialect, InnerKey, NamedBy, Row, Service, Table
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
 from gateway.receive.visit import Visit
 
@@ -30,6 +30,12 @@ class Rules:
         self.proxies = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent)
         self.rates = Rates(config.sources)
 
+    async def identify_hit(self, visit: Visit, seconds: float, row: Dialect) -> Hit:
+        """The hit of a dialect's row. Raises Refused."""
+        return await self.identify(
+            visit, seconds, json=row.json, inner_key=row.inner_key, named_by=row.named_by, loose=row.loose
+        )
+
     async def identify(
         self,
         visit: Visit,
@@ -38,6 +44,7 @@ class Rules:
         json: bool = True,
         inner_key: InnerKey | None = None,
         named_by: NamedBy | None = None,
+        loose: bool = False,
     ) -> Hit:
         """The hit, once it is known who speaks and that they may. Raises Refused.
 
@@ -54,6 +61,8 @@ class Rules:
             if body is None:
                 body = await read_body(visit.request, visit.headers, seconds)
             key = inner_key(body, visit.query) or self._bearer(visit)
+            if loose and key is not None and not self.speakers.knows(key):
+                key = None
         speaker = self.speakers.speaker(key, visit.client.host, stream)
         self._admit(visit, speaker)
         if body is None:
@@ -71,7 +80,7 @@ class Rules:
             return self.origins.preflight(None, None, methods)[0], ANY_ORIGIN
         key = query_value(query, "k") or query_value(query, "writeKey")
         source = self.speakers.of_write_key(key) if key else self.speakers.of_host(host)
-        return self.origins.preflight(origin, source, methods)
+        return self.origins.preflight(origin, source, methods, row.allow if isinstance(row, Dialect) else "")
 
     def _bearer(self, visit: Visit) -> str | None:
         """A Bearer token that is a key of ours; any other is an SDK's OAuth token, which names nobody."""
