@@ -20,6 +20,7 @@ from gateway.queue.readonly import counters_readonly
 
 @click.command()
 @config_option
+@json_option
 @click.option("--event", help="The outcomes of one event name, per destination.")
 @click.option("--source", help="Only this source.")
 def audit(config_path: Path | None, as_json: bool, event: str | None, source: str | None) -> None:
