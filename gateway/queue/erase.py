@@ -28,7 +28,10 @@ _LETTERS = "select id, source, number, event_id, body from dead where id > ? ord
 
 @dataclass
 class Person:
-    """What an event is recognised by, and what was found so far: (source name, number), events that left no number."""
+    """What an event is recognised by, and what was found so far: (source name, number), events that left no number.
+
+    Addresses are compared without regard to case, other values exactly.
+    """
 
     events: frozenset[str]
     matches: Sequence[tuple[str, str, str]]
@@ -36,13 +39,14 @@ class Person:
     unnumbered: int = 0
 
     def __post_init__(self) -> None:
-        self._needles = {orjson.dumps(value)[1:-1] for _, _, value in self.matches}
+        self._needles = {orjson.dumps(value.strip())[1:-1].lower() for _, _, value in self.matches}
 
     def owns(self, event_id: str, body: bytes) -> bool:
         """Whether an event is this person's."""
         if event_id in self.events:
             return True
-        return any(needle in body for needle in self._needles) and self._matches(body)
+        lowered = body.lower()
+        return any(needle in lowered for needle in self._needles) and self._matches(body)
 
     def _matches(self, body: bytes) -> bool:
         try:
@@ -54,7 +58,10 @@ class Person:
 
 def _has(section: Any, key: str, value: str) -> bool:
     held = section.get(key) if isinstance(section, dict) else None
-    return value in map(str, held) if isinstance(held, list) else held is not None and str(held) == value
+    values = [str(one) for one in (held if isinstance(held, list) else [held]) if one is not None]
+    if key == "email":
+        return value.strip().lower() in (one.strip().lower() for one in values)
+    return value in values
 
 
 def erase_log(stage: Stage, person: Person, above: int) -> int | None:

@@ -39,6 +39,8 @@ def strip_new(stage: Stage, limits: Limits) -> int:
             state.bare = old[-1][0] & MASK
             stage.db.executemany("insert or ignore into pending values(?)", [(r[0],) for r in old if r[0] not in settled])
         looked += len(old)
+        if looked >= SLICE:
+            break
     return looked
 
 

@@ -40,6 +40,8 @@ def by_age(stage: Stage, limits: Limits) -> int:
             old.append(row)
         leave(stage, source, old, "retention")
         left += len(old)
+        if left >= SLICE:
+            return left
     left += _copies(stage, "and since < ?", (before,), "retention")
     return left + deadletters.forget(stage, before, 0, SLICE)
 
