@@ -1,5 +1,7 @@
 """GA4 Measurement Protocol: `POST /mp/collect`, and `POST /debug/mp/collect`, which validates and records nothing.
 
+Web hits, `/g/collect`, are gateway/lab/ga4_web.py.
+
 The collect endpoint answers 204 to anything. What Analytics would drop behind that answer is noted in the inbox with the
 reason; what it would silently cut or leave out of reports is a note on an accepted event. The debug endpoint says the same
 things as validationMessages: all of them with `validation_behavior: ENFORCE_RECOMMENDATIONS`, without it only what makes
@@ -14,6 +16,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.lab import ga4_web
 from gateway.lab.checks import (
     Fault,
     Kind,
@@ -232,6 +235,8 @@ class Ga4:
 
     def answer(self, call: Call) -> Answer:
         """See the module's text."""
+        if call.path == ga4_web.COLLECT and call.method in ("GET", "POST"):
+            return ga4_web.collect(call)
         if call.method != "POST" or call.path not in (COLLECT, DEBUG):
             return Answer(404, b"<html><title>Error 404 (Not Found)</title></html>", "text/html")
         body = parse(call.body)
