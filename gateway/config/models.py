@@ -256,14 +256,14 @@ class DestinationConsent(Strict):
 class Bots(Strict):
     """Events scored above are `skipped{bot}`."""
 
-    max_score: int = Field(default=50, ge=0, le=100, description="0 is a person, 100 certainly a bot")
+    max_score: int = Field(default=50, ge=0, le=100, description="0 is a person, 100 certainly a bot; above it `skipped{bot}`")
 
 
 class DestinationLimits(Strict):
     """Narrows the manifest. `max_age`: None keeps the vendor's, `off` (infinity) lifts it, for tests and back-fills."""
 
     max_age: MaxAge = Field(
-        default=None, description="skip what is older, if that is less than the vendor's own limit; `off` lifts both"
+        default=None, description="older events end as `expired{age}`; the vendor's own limit holds too, `off` lifts both"
     )
     rps: float | None = Field(default=None, gt=0, description="requests per second")
     concurrency: int = Field(default=8, ge=1, le=256, description="requests at the same time")
@@ -305,7 +305,7 @@ class DestinationConfig(Strict):
         default_factory=dict, description="the vendor's own: docs/destinations.md, `tagway schema destination`"
     )
     consent: DestinationConsent = Field(default=DestinationConsent(), description="what must be granted")
-    bots: Bots = Field(default=Bots(), description="events scored above are `skipped{bot}`")
+    bots: Bots = Field(default=Bots(), description="which bot score is too much")
     unlisted: Literal["skip", "send"] | None = Field(
         default=None, description="events that the mapping does not list; default: `skip` for ads, `send` for others"
     )
