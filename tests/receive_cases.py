@@ -11,7 +11,7 @@ from gateway.clock import iso
 from gateway.enrich import enrich
 from gateway.errors import Refused
 from gateway.normalise import normalise
-from gateway.receive import json, pixel, segment
+from gateway.receive import ga4, ga4_mp, json, pixel, segment
 from gateway.receive.hit import Hit, RawEvent
 
 RECEIVED = 1795514400.5
@@ -20,11 +20,14 @@ DECODERS: dict[str, Callable[[Hit], list[RawEvent | Refused]]] = {
     "json": json.decode,
     "pixel": pixel.decode,
     "segment": segment.decode,
+    "ga4": lambda hit: _GA4[hit.route](hit),
 }
+_GA4 = {"/g/collect": ga4.decode, "/mp/collect": ga4_mp.decode, "/collect": ga4.switched_off}
 _DEFAULTS = {
     "json": {"method": "POST", "route": "/v1/events"},
     "pixel": {"method": "GET", "route": "/p.gif"},
     "segment": {"method": "POST", "route": "/v1/track"},
+    "ga4": {"method": "POST", "route": "/g/collect"},
 }
 _THE_SAME = {"v": 1, "time": iso(RECEIVED), "received": iso(RECEIVED), "source": "shop"}
 OURS = "<ours>"

@@ -66,6 +66,7 @@ _ELSEWHERE = frozenset("v en cu sid _et sr em _fplc uafvl".split()) | frozenset(
 """Read by rules of their own or named by a table."""
 
 _SCREEN = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
+_PLACE = re.compile(r"([A-Z]{2})(?:-([A-Z0-9]{1,3}))?", re.ASCII)
 _ITEM = re.compile(r"pr(\d{1,3})", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _READ_LATER = frozenset({"value", "tax", "shipping"})
@@ -130,9 +131,9 @@ def _special(given: Given, data: Data) -> None:
     if hints := _text(given, "uafvl"):
         # each brand of the list is percent-encoded once more than the rest
         data.setdefault("raw", {})["uafvl"] = unquote(hints)
-    country, _, region = _text(given, "ur").partition("-")
-    for field, value in (("country", country or _text(given, "_uc")), ("region", region)):
-        _put(data, "geo", field, value)  # the page's word: counts only where a body's geo would (gateway.enrich)
+    if place := _PLACE.fullmatch(_text(given, "ur") or _text(given, "_uc")):
+        _put(data, "geo", "country", place[1])  # the page's word: counts only where a body's geo would (gateway.enrich)
+        _put(data, "geo", "region", place[2])
 
 
 def _event_parameters(given: Given, data: Data) -> None:

@@ -57,6 +57,8 @@ DEVICE: dict[str, tuple[str, str]] = {
 """Key of the body's `device` → section, key."""
 _ELSEWHERE = frozenset("consent device events non_personalized_ads timestamp_micros user_data user_location".split())
 _ADDRESSES = ("measurement_id", "firebase_app_id")
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+_REGION = re.compile(r"([A-Za-z]{2})-([A-Za-z0-9]{1,3})")
 _SCREEN = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 
 
@@ -139,10 +141,13 @@ def _from_body(body: Mapping[str, Any], data: Data) -> None:
 
 
 def _location(given: Mapping[str, Any], data: Data) -> None:
-    region = given.get("region_id")
-    country, dash, part = region.partition("-") if isinstance(region, str) else ("", "", "")
-    _put(data, "geo", "country", given.get("country_id") or country)
-    _put(data, "geo", "region", part if dash else region)
+    country = given.get("country_id")
+    region = _REGION.fullmatch(given["region_id"]) if isinstance(given.get("region_id"), str) else None
+    if isinstance(country, str) and _COUNTRY.fullmatch(country):
+        _put(data, "geo", "country", country)
+    if region:
+        _put(data, "geo", "country", region[1])
+        _put(data, "geo", "region", region[2])
     _put(data, "geo", "city", given.get("city"))
     for key in ("subcontinent_id", "continent_id"):
         _put(data, "raw", key, given.get(key))
