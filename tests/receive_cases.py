@@ -11,7 +11,7 @@ from gateway.clock import iso
 from gateway.enrich import enrich
 from gateway.errors import Refused
 from gateway.normalise import normalise
-from gateway.receive import ga4, ga4_mp, json, pixel, segment
+from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, snowplow
 from gateway.receive.hit import Hit, RawEvent
 
 RECEIVED = 1795514400.5
@@ -21,6 +21,9 @@ DECODERS: dict[str, Callable[[Hit], list[RawEvent | Refused]]] = {
     "pixel": pixel.decode,
     "segment": segment.decode,
     "ga4": lambda hit: _GA4[hit.route](hit),
+    "snowplow": snowplow.decode,
+    "data_tag": data_tag.decode,
+    "meta_pixel": meta_pixel.decode,
 }
 _GA4 = {"/g/collect": ga4.decode, "/mp/collect": ga4_mp.decode, "/collect": ga4.switched_off}
 _DEFAULTS = {
@@ -28,6 +31,9 @@ _DEFAULTS = {
     "pixel": {"method": "GET", "route": "/p.gif"},
     "segment": {"method": "POST", "route": "/v1/track"},
     "ga4": {"method": "POST", "route": "/g/collect"},
+    "snowplow": {"method": "POST", "route": "/com.snowplowanalytics.snowplow/tp2"},
+    "data_tag": {"method": "POST", "route": "/data"},
+    "meta_pixel": {"method": "GET", "route": "/tr"},
 }
 _THE_SAME = {"v": 1, "time": iso(RECEIVED), "received": iso(RECEIVED), "source": "shop"}
 OURS = "<ours>"

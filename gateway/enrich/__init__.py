@@ -7,17 +7,20 @@
 - **Ids**: the event's own, then click ids of `page.url`, then of a referrer of the same site, then vendors' cookies.
 - **fbc** is made only out of a `fbclid`, as `fb.1.<event time in ms>.<fbclid>`, and only where the event brought none and the
   cookie holds none of that click.
+- **`SP-Anonymous`** on a Snowplow hit: neither its address nor its cookies are used.
 - **Campaign**: each UTM value that the event did not say, from `page.url`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gateway.clock import parse_instant
 from gateway.enrich import urls, vendor_cookies
 from gateway.receive.hit import Hit
 
+ANONYMOUS = "sp-anonymous"
 _NO_COUNTRY = ("XX", "T1", "ZZ", "")
 _COUNTRY_SPELLINGS = {"UK": "GB", "EL": "GR"}
 _MAX_AGENT = 2000
@@ -26,6 +29,8 @@ _MAX_AGENT = 2000
 def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
     """A new event with more in `device`, `geo`, `ids`, `session`, `campaign` and `user`; the given one is not changed."""
     event = dict(data)
+    if data.get("dialect") == "snowplow" and ANONYMOUS in hit.headers:
+        hit = replace(hit, ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
     foreign = _device(event, hit)
     _geo(event, hit, foreign=foreign)
     _identify(event, hit)

@@ -6,7 +6,7 @@ in both: the body wins. Brackets come raw or encoded, values may have blanks aro
 
     ev      name; the standard names in Meta's own spelling become canonical ones (gateway.normalise.vocabulary)
     eid     id of the event, shared with the browser's copy        ts      time, epoch milliseconds
-    dl, rl  page, referrer                                         sw, sh  screen
+    dl, rl  page (else the Referer), referrer                      sw, sh  screen
     cd[x]   properties and items                                   ud[x]   hashed user data, then aud[x], then udff[x]
     fbp, fbc   cookies; not used where coo=true                    dpo=LDU an opt-out of sale, with dpoco and dpost
 
@@ -91,6 +91,7 @@ def _given(hit: Hit) -> Given:
     given = fields(hit.query)
     if hit.method == "POST":
         given |= body_fields(hit)
+    given.setdefault("dl", hit.headers.get("referer", ""))
     return {key: value.strip() for key, value in given.items() if value.strip()}
 
 

@@ -149,9 +149,9 @@ def _read(entry: Given, lines: Lines, hit: Hit) -> RawEvent:
     name, items = _KINDS[kind](entry, data, entities)
     if kind == "tr":
         items = lines.get(given.get("tr_id", ""), [])
-    add_entities((one for one in entities if one.vendor != shop.VENDOR), data)
+    add_entities((one for one in entities if not shop.of_shop(one)), data)
     if not items:
-        items = shop.add_shop((one for one in entities if one.vendor == shop.VENDOR), data)
+        items = shop.add_shop(filter(shop.of_shop, entities), data)
     if items:
         data["items"] = items
     _identify(given, data, hit)
@@ -252,7 +252,7 @@ def _search_terms(name: str, props: dict[str, Any]) -> None:
 
 
 def _action(said: Given, data: Data, entities: list[Entity]) -> Named:
-    ours = [one for one in entities if one.vendor == shop.VENDOR]
+    ours = [one for one in entities if shop.of_shop(one)]
     name = shop.action_name(said.get("type"), ours)
     if name is None:
         raise Malformed("the type of the e-commerce action is unknown")
@@ -274,6 +274,7 @@ _KINDS: dict[str, Callable[[Given, Data, list[Entity]], Named]] = {
 def _identify(given: Mapping[str, str], data: dict[str, Any], hit: Hit) -> None:
     if ANONYMOUS in hit.headers:
         data["consent"] = dict.fromkeys(PURPOSES, "denied")
+        data.get("device", {}).pop("ip", None)
         network = None
     else:
         network = query_value(hit.query, "nuid") or _network_cookie(hit)

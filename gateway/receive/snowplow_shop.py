@@ -33,8 +33,6 @@ ACTIONS = {
 }
 """`type` of a snowplow_ecommerce_action → name."""
 
-ENTITIES = frozenset(("product", "cart", "transaction", "checkout_step", "page", "user", "promotion", "refund"))
-"""Entities of the vendor `com.snowplowanalytics.snowplow.ecommerce` that are read here."""
 VENDOR = "com.snowplowanalytics.snowplow.ecommerce"
 
 _PRODUCT = {"position": "index"}
@@ -72,6 +70,13 @@ _PROPS: dict[str, dict[str, str]] = {
         "type": "promotion_type",
         "position": "index",
     },
+    "transaction_error": {
+        "error_code": "error_code",
+        "error_shortcode": "error_shortcode",
+        "error_description": "error_description",
+        "error_type": "error_type",
+        "resolution": "resolution",
+    },
     "page": {"type": "page_type", "language": "page_language", "locale": "page_locale"},
 }
 """Entity → its key → property."""
@@ -81,6 +86,7 @@ _ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
     "checkout_step": {"billing_postcode": ("user", "zip"), "shipping_postcode": ("user", "zip")},
 }
 """Entity → its key → section, key."""
+_ENTITIES = frozenset(("product", *_PROPS, *_ELSEWHERE))
 
 _ORDER = {
     "tr_id": ("props", "transaction_id"),
@@ -95,6 +101,11 @@ _ORDER = {
 }
 _LINE = {"ti_sk": "id", "ti_nm": "name", "ti_na": "name", "ti_ca": "category", "ti_pr": "price", "ti_qu": "quantity"}
 _CART_ITEM = {"sku": "id", "name": "name", "category": "category", "unitPrice": "price", "quantity": "quantity"}
+
+
+def of_shop(one: Entity) -> bool:
+    """Whether an entity is one of those read here."""
+    return one.vendor == VENDOR and one.name in _ENTITIES
 
 
 def action_name(kind: object, entities: Sequence[Entity]) -> str | None:
