@@ -13,20 +13,18 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
 
-from gateway.config.models import Gateway
+from gateway.clock import iso
 from gateway.demo.child import GatewayProcess
 from gateway.demo.ports import HOST, Ports
 from gateway.demo.verdicts import TITLES, Facts, Verdict, counted, is_purchase, verdict
-from gateway.explain import Decision, story_of_event
 from gateway.lab import Entry, Lab
-from gateway.plans import prepare
 
 EVERY = 0.25
 ASK_EVERY = 0.5
@@ -40,15 +38,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Order:
-    """An order of the shop, and what the gateway said of its event so far."""
+    """An order of the shop; `ends` is the gateway's account of its event per destination, None while it has none."""
 
     number: str
     event: str
     total: float
     consent: str
-    stored: Mapping[str, Any] | None = None
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
-    tries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    ends: Mapping[str, Mapping[str, Any]] | None = None
 
     def mine(self, entry: Entry) -> bool:
         """Whether an entry of an inbox is this order; Google Analytics is told the order number instead of an event id."""
@@ -58,9 +54,8 @@ class Order:
 class Board:
     """Gathers and hands out. `first` is how many seconds after `began` the first event was delivered."""
 
-    def __init__(self, config: Gateway, ports: Ports, lab: Lab, gateway: GatewayProcess, began: float) -> None:
+    def __init__(self, ports: Ports, lab: Lab, gateway: GatewayProcess, began: float) -> None:
         self._ports, self._lab, self._gateway, self._began = ports, lab, gateway, began
-        self._ready = prepare(config)
         self._orders: OrderedDict[str, Order] = OrderedDict()
         self._watchers: set[asyncio.Queue[bytes]] = set()
         self._last = b""
@@ -149,39 +144,27 @@ class Board:
         self._answers = True
 
     async def _follow(self, client: aiohttp.ClientSession, order: Order) -> None:
-        if order.stored is not None and all(self._settled(order, name) for name in TITLES):
+        if all(self._verdict(order, name).state in ("got", "no") for name in TITLES):
             return
         found = await self._get(client, f"/events/{order.event}")
         if not found["events"]:
             return
-        order.stored = found["events"][0]["event"]
-        story = story_of_event(self._ready, order.stored, time.time())
-        order.decisions = {decision.destination: decision for decision in story.decisions}
-        tries: dict[str, list[str]] = {}
-        for one in found["firings"]:
-            tries.setdefault(one["destination"], []).append(_answer(one))
-        order.tries = tries
-
-    def _settled(self, order: Order, name: str) -> bool:
-        return self._verdict(order, name).state in ("got", "no")
+        order.ends = {end["destination"]: end for end in found["stories"][0]["destinations"]}
 
     def _verdict(self, order: Order, name: str) -> Verdict:
-        tries = order.tries.get(name, ())
         facts = Facts(
             entries=[entry for entry in self._lab.inbox(name) if order.mine(entry)],
             mode=self._lab.mode(name),
-            consent=None if order.stored is None else order.stored.get("consent", {}),
-            decision=order.decisions.get(name),
-            tries=len(tries),
-            answer=tries[0] if tries else "",
+            end=None if order.ends is None else order.ends.get(name),
             gateway_up=self._answers,
         )
-        return verdict(TITLES[name], self._ready[name].need.requires, facts)
+        return verdict(TITLES[name], facts)
 
     def _order(self, order: Order) -> dict[str, Any]:
         verdicts = {name: self._verdict(order, name) for name in TITLES}
         return {
             "order": order.number,
+            "event": order.event,
             "total": order.total,
             "consent": order.consent,
             "vendors": {name: {"state": one.state, "words": one.words, "detail": one.detail} for name, one in verdicts.items()},
@@ -208,17 +191,9 @@ class Board:
             return orjson.loads(await answer.read())
 
 
-def _answer(firing: Mapping[str, Any]) -> str:
-    """What a vendor said to a request, in few words: some say 200 and mean no."""
-    if firing["error"]:
-        return f"the last one: {firing['error']}"
-    said = "" if firing["status"] >= 400 else f", {firing['answer'][:120]}"
-    return f"the last one: answered {firing['status']}{said}"
-
-
 def _shown(entry: Entry) -> dict[str, Any]:
     return {
-        "at": entry.at,
+        "at": iso(entry.at),
         "name": entry.name,
         "id": entry.id,
         "accepted": entry.accepted,

@@ -17,7 +17,6 @@ from pathlib import Path
 import aiohttp
 
 from gateway.clock import Clock
-from gateway.config.load import load
 from gateway.demo.board import TIMEOUT, Board
 from gateway.demo.child import GatewayProcess, Say
 from gateway.demo.configuration import write_config
@@ -49,13 +48,12 @@ async def demo(
     Raises GatewayError when a port is taken or the gateway does not come up.
     """
     path = write_config(folder, ports)
-    config = load(path)
     async with contextlib.AsyncExitStack() as stack:
         lab = await start_lab(HOST, ports.lab, Clock())
         stack.push_async_callback(lab.close)
         gateway = GatewayProcess(path, say, verbose=verbose)
         stack.push_async_callback(_stop, gateway, lab)
-        board = Board(config, ports, lab, gateway, time.monotonic() if began is None else began)
+        board = Board(ports, lab, gateway, time.monotonic() if began is None else began)
         shop = Shop(ports, board, lab, gateway, folder)
         await shop.start()
         stack.push_async_callback(shop.close)

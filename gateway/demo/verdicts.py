@@ -1,16 +1,16 @@
 """What became of an order at a vendor, in words that need no manual. Pure.
 
-The vendor's inbox comes first: what arrived there arrived. Only for what did not, the gateway is asked why: consent (decided
-again by the gateway's own gate, on the stored event), a vendor that is down, or an event that has not reached the gateway.
+The vendor's inbox comes first: what arrived there arrived. For what did not, the gateway's own account says why: consent, a
+vendor that is down, or an event that has not reached the gateway.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.explain import Decision
 from gateway.lab import Entry, Mode
 
 State = Literal["got", "no", "waiting", "refused", "kept"]
@@ -20,16 +20,23 @@ DOWN: dict[Mode, str] = {
     "500": "is down (it answers 500)",
     "hang": "is down (it does not answer)",
     "reset": "is down (it cuts the connection)",
-    "429": "is busy (it answers 429)",
+    "429": "is too busy (it answers 429)",
     "401": "does not accept our token",
 }
-_PURPOSES = {"ad_storage": "ads", "ad_user_data": "ads", "analytics_storage": "statistics"}
+_PURPOSES = {
+    "ad_storage": "ads",
+    "ad_user_data": "ads",
+    "ad_personalization": "ads",
+    "analytics_storage": "statistics",
+    "functional": "extras",
+}
+_SENTENCE = re.compile(r"(\w+) is (denied|unknown)")
 _PURCHASES = frozenset({"purchase", "completepayment"})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`state` colours it, `words` say it, `detail` is the technical side: the deciding signal, the vendor's answer."""
+    """`state` colours it; `words` go on with "Got it:", "Nothing:", "Waiting:" and so on; `detail` is the technical side."""
 
     state: State
     words: str
@@ -38,18 +45,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an order at one vendor: its entries in the inbox, the vendor's switch, and the gateway's side.
+    """What is known of an order at one vendor.
 
-    `consent` is None while the gateway does not have the event; `tries` are its requests so far and `answer` what the last
-    one got: for what has not arrived they failed.
+    `entries` are the order's in the vendor's inbox, `mode` is how the vendor is down, `end` the gateway's account of the
+    event there (a destination of its story), None while the gateway does not have the event.
     """
 
     entries: Sequence[Entry]
     mode: Mode | None
-    consent: Mapping[str, Any] | None = None
-    decision: Decision | None = None
-    tries: int = 0
-    answer: str = ""
+    end: Mapping[str, Any] | None
     gateway_up: bool = True
 
 
@@ -63,47 +67,51 @@ def counted(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.accepted and not entry.duplicate]
 
 
-def verdict(title: str, requires: Sequence[str], facts: Facts) -> Verdict:
-    """The verdict on one order at one vendor, which needs the purposes `requires`."""
+def verdict(title: str, facts: Facts) -> Verdict:
+    """The verdict on one order at one vendor."""
     if counted(facts.entries):
         return _arrived(title, facts.entries)
-    if facts.consent is None:
-        where = "The shop sends it now" if facts.gateway_up else "The gateway is down: the shop keeps it and sends it again"
-        return Verdict("kept", where)
-    ending = facts.decision.ending if facts.decision else None
-    if ending is not None and ending.reason == "consent":
-        return Verdict("no", f"Nothing: {_said(requires, facts.consent)}", ending.detail)
-    if ending is not None and facts.decision is not None:
-        return Verdict("no", f"Nothing: {facts.decision.words}", ending.detail)
-    return _on_its_way(title, facts)
+    refused = [entry for entry in facts.entries if not entry.accepted]
+    if refused:
+        return Verdict("refused", refused[-1].reason)
+    if facts.end is None:
+        return Verdict("kept", "the shop sends it now" if facts.gateway_up else "the gateway is down, the shop keeps it")
+    if facts.end["state"] in ("queued", "retrying"):
+        return _on_its_way(title, facts.mode, facts.end)
+    if facts.end["state"] == "delivered":
+        return Verdict("waiting", "on its way")
+    if facts.end["state"] == "skipped":
+        return _skipped(facts.end)
+    return Verdict("refused", facts.end.get("sentence", facts.end["state"]), facts.end.get("detail", ""))
 
 
 def _arrived(title: str, entries: Sequence[Entry]) -> Verdict:
     times = len(counted(entries))
     again = any(entry.accepted and entry.duplicate for entry in entries)
     detail = f"sent again with the same id, {title} counts it once" if again else ""
-    return Verdict("got", "Got it, once" if times == 1 else f"Got it {times} times", detail)
+    return Verdict("got", "once" if times == 1 else f"{times} times", detail)
 
 
-def _on_its_way(title: str, facts: Facts) -> Verdict:
-    refused = [entry for entry in facts.entries if not entry.accepted]
-    if refused:
-        return Verdict("refused", f"{title} did not take it: {refused[-1].reason}")
-    tries = f"{facts.tries} failed {'try' if facts.tries == 1 else 'tries'} so far" if facts.tries else ""
-    detail = ", ".join(part for part in (tries, facts.answer) if part)
-    if facts.mode:
-        return Verdict("waiting", f"Waiting: {title} {DOWN[facts.mode]}. The gateway keeps it and tries again", detail)
-    if facts.tries:
-        return Verdict("waiting", f"Waiting: {title} is back, the next try is due within seconds", detail)
-    return Verdict("waiting", "On its way")
+def _skipped(end: Mapping[str, Any]) -> Verdict:
+    """`the visitor said no to ads`, with the signal that decided beside it."""
+    detail = str(end.get("detail", ""))
+    if end.get("reason") != "consent":
+        return Verdict("no", str(end.get("sentence", "")), detail)
+    said = _SENTENCE.match(detail)
+    if said is None:
+        return Verdict("no", "the visitor opted out", detail)
+    if said[2] == "denied":
+        return Verdict("no", f"the visitor said no to {_PURPOSES.get(said[1], said[1])}", detail)
+    return Verdict("no", "the visitor has not answered, and that is a no", detail)
 
 
-def _said(requires: Sequence[str], consent: Mapping[str, Any]) -> str:
-    """`the visitor said no to ads`: the first purpose that is missing, as in the gate."""
-    for purpose in requires:
-        choice = consent.get(purpose, "unknown")
-        if choice == "denied":
-            return f"the visitor said no to {_PURPOSES.get(purpose, purpose)}"
-        if choice != "granted":
-            return "the visitor has not chosen yet, and no answer is a no"
-    return "the visitor opted out of sale and sharing"
+def _on_its_way(title: str, mode: Mode | None, end: Mapping[str, Any]) -> Verdict:
+    tries = len(end.get("answers", ()))
+    detail = f"{tries} {'try' if tries == 1 else 'tries'} so far, it is kept on disk" if tries else "it is kept on disk"
+    if mode:
+        return Verdict("waiting", f"{title} {DOWN[mode]}", detail)
+    return (
+        Verdict("waiting", f"{title} is up again, the next try comes by itself", detail)
+        if tries
+        else Verdict("waiting", "on its way")
+    )

@@ -3,7 +3,7 @@
 const MARKS = { got: "✓", no: "–", waiting: "…", kept: "…", refused: "✗" };
 const SHORT = { got: "Got it", no: "Nothing", waiting: "Waiting", kept: "Not sent yet", refused: "Refused" };
 const WAYS = [["500", "answers 500"], ["hang", "does not answer"], ["401", "refuses our token"], ["429", "is too busy"], ["reset", "cuts the line"]];
-const CONSENTS = { all: "yes to all", statistics: "statistics, no ads", necessary: "only necessary", unasked: "no choice yet" };
+const CONSENTS = { all: "yes to all", statistics: "only statistics", necessary: "only necessary", unasked: "nothing yet" };
 
 const byId = (id) => document.getElementById(id);
 
@@ -38,44 +38,63 @@ function showGateway(gateway, waiting) {
   byId("start").hidden = !down;
 }
 
+const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** What one group of vendors with the same verdict was told, as a sentence. */
+function sentence(state, words, names, all) {
+  const who = all ? "all four vendors" : list(names);
+  if (state === "got") return `${who} got the purchase`;
+  if (state === "no") return `${who} got nothing, because ${words}`;
+  if (state === "refused") return `${who} did not take it: ${words}`;
+  if (state === "kept") return `${words} and sends it again`;
+  return words === "on its way" ? `on its way to ${who}` : `${words}, so it waits`;
+}
+
 function showLatest(orders, vendors) {
-  const node = byId("latest");
   const [order] = orders;
   if (!order) return;
   const groups = new Map();
-  for (const vendor of vendors) {
-    const { state, words } = order.vendors[vendor.name];
-    const key = state === "got" ? "got the purchase" : `: ${words[0].toLowerCase()}${words.slice(1)}`;
-    groups.set(key, [...(groups.get(key) ?? []), vendor.title]);
+  for (const { name, title } of vendors) {
+    const { state, words } = order.vendors[name];
+    const key = JSON.stringify([state, words]);
+    groups.set(key, [...(groups.get(key) ?? []), title.replace(/^Your/, "your")]);
   }
-  const parts = [...groups].map(([words, names]) => `${names.length === vendors.length ? "all four vendors" : list(names)}${words.startsWith(":") ? "" : " "}${words}`);
-  say(node, `Order ${order.order}: ${parts.join(". ")}.`);
+  const parts = [...groups].map(([key, names]) => capital(sentence(...JSON.parse(key), names, names.length === vendors.length)));
+  say(byId("latest"), `Order ${order.order}: ${parts.join(". ")}.`);
 }
 
-const list = (names) => (names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`);
+function verdictCell(name, title, { state, words, detail }) {
+  const head = el("p", {}, el("span", { class: "mark", "aria-hidden": "true" }, MARKS[state]), el("b", {}, SHORT[state]), state === "got" ? ` ${words}` : "");
+  const cell = el("td", { "data-state": state, "data-vendor": name, "data-label": title }, head);
+  if (state !== "got") cell.append(el("small", {}, words));
+  if (detail) cell.append(el("small", { class: state === "no" ? "signal" : "" }, state === "no" ? `decided by: ${detail}` : detail));
+  return cell;
+}
 
-function orderRow(order, vendors, admin) {
-  const cell = ({ name, title }) => {
-    const { state, words, detail } = order.vendors[name];
-    const inner = [el("span", { class: "mark", "aria-hidden": "true" }, MARKS[state]), el("b", {}, SHORT[state])];
-    return el("td", { "data-state": state, "data-vendor": name, "data-label": title }, el("p", { title: detail || words }, ...inner),
-      state === "got" ? el("small", {}, detail || "once") : el("small", {}, words.replace(/^(Nothing|Waiting): /, "")),
-      state === "got" || !detail ? "" : el("small", { class: "signal" }, detail));
-  };
-  const head = el("th", { scope: "row" }, order.order, el("small", {}, `${order.total.toFixed(2)} €`), el("small", {}, `visitor: ${CONSENTS[order.consent]}`));
-  const link = el("a", { href: `${admin}#/order/${order.order}`, target: "_blank", rel: "noopener", "aria-label": `The whole story of order ${order.order}` }, "Whole story");
-  return el("tr", { "data-order": order.order }, head, ...vendors.map(cell), el("td", { class: "story" }, link));
+/** An order: a line about it, and under it a cell for each vendor, in the columns of the inboxes. */
+function orderRows(order, vendors, admin) {
+  // An event that nobody may have is kept without its order number: its story is found by its id.
+  const nobody = vendors.every(({ name }) => order.vendors[name].state === "no");
+  const story = nobody ? `${admin}#/event/${order.event}` : `${admin}#/order/${order.order}`;
+  const link = el("a", { href: story, target: "_blank", rel: "noopener", "aria-label": `The whole story of order ${order.order}` }, "whole story");
+  const about = `${order.total.toFixed(2)} € · the visitor said ${CONSENTS[order.consent]} · `;
+  const cells = vendors.map(({ name, title }) => verdictCell(name, title, order.vendors[name]));
+  return el("tbody", { "data-order": order.order },
+    el("tr", {}, el("th", { colspan: "4", scope: "rowgroup" }, `Order ${order.order} `, el("span", {}, about, link))),
+    el("tr", {}, ...cells));
 }
 
 function showOrders(orders, vendors, admin) {
   const table = byId("orders");
   table.hidden = !orders.length;
-  redraw(table.tBodies[0], orders, (order) => orderRow(order, vendors, admin), (order) => order.order);
+  redraw(table, orders, (order) => orderRows(order, vendors, admin), (order) => order.order, 1);
 }
 
-/** Redraw the children whose value has changed; the others, and the focus in them, stay. */
-function redraw(parent, values, make, key) {
-  const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+/** Redraw the children after the `first` whose value has changed; the others, and the focus in them, stay. */
+function redraw(parent, values, make, key, first = 0) {
+  const children = [...parent.children];
+  const before = new Map(children.slice(first).map((child) => [child.dataset.key, child]));
   const nodes = values.map((value) => {
     const print = JSON.stringify(value);
     const old = before.get(String(key(value)));
@@ -85,7 +104,8 @@ function redraw(parent, values, make, key) {
     node.dataset.print = print;
     return node;
   });
-  if (nodes.some((node, i) => parent.children[i] !== node) || parent.children.length !== nodes.length) parent.replaceChildren(...nodes);
+  const wanted = [...children.slice(0, first), ...nodes];
+  if (wanted.length !== children.length || wanted.some((node, i) => children[i] !== node)) parent.replaceChildren(...wanted);
 }
 
 function makeCard(vendor) {
@@ -95,8 +115,7 @@ function makeCard(vendor) {
   toggle.addEventListener("click", () => set(toggle.getAttribute("aria-checked") === "true" ? null : ways.value));
   ways.addEventListener("change", () => { if (toggle.getAttribute("aria-checked") === "true") set(ways.value); });
   return el("article", { class: "vendor", "data-vendor": vendor.name, "aria-label": vendor.title },
-    el("header", {}, el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways)),
-    el("p", { class: "total" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
+    el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways), el("p", { class: "total" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
 }
 
 function inboxLine(entry) {
@@ -104,7 +123,7 @@ function inboxLine(entry) {
   const value = Number(props.value);
   const what = [entry.name || "request", Number.isFinite(value) && value > 0 ? `${value.toFixed(2)} ${props.currency ?? ""}` : ""];
   const note = !entry.accepted ? `not taken: ${entry.reason}` : entry.duplicate ? "again, counted once" : "";
-  const line = el("li", { class: entry.accepted ? "" : "bad" }, el("time", {}, clock(entry.at)), el("b", {}, what[0]), el("span", {}, what[1]));
+  const line = el("li", { class: entry.accepted ? "" : "bad", title: clock(entry.at) }, el("b", {}, what[0]), el("span", {}, what[1]));
   if (note) line.append(el("small", {}, note));
   return line;
 }
@@ -114,9 +133,11 @@ function showCard(card, vendor) {
   card.classList.toggle("down", down);
   const toggle = card.querySelector("[role=switch]");
   toggle.setAttribute("aria-checked", String(down));
-  if (down) card.querySelector("select").value = vendor.mode;
+  const ways = card.querySelector("select");
+  ways.hidden = !down;
+  if (down) ways.value = vendor.mode;
   say(card.querySelector(".total"), `${plural(vendor.purchases, "purchase")} · ${plural(vendor.events, "event")}`);
-  const waiting = vendor.queued ? `${plural(vendor.queued, "event")} safe on disk, waiting` : "";
+  const waiting = vendor.queued ? `${plural(vendor.queued, "event")} waiting on disk` : "";
   const why = { open: "the gateway tries one every 30 s", paused: "the gateway waits for a working token" }[vendor.state] ?? "";
   say(card.querySelector(".state"), [waiting, waiting && why].filter(Boolean).join(" · "));
   redraw(card.querySelector(".inbox"), vendor.inbox.map((entry, i) => ({ ...entry, i })), inboxLine, (entry) => `${entry.at}${entry.id}${entry.name}${entry.i}`);

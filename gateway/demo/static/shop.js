@@ -2,10 +2,10 @@
 import { uuid7 } from "./tracking.js";
 
 const PRODUCTS = [
-  { id: "cup", name: "Enamel cup", price: 14.5, about: "Holds coffee, outlives you.", hue: 205, shape: "M20 24h48v34a16 16 0 0 1-16 16H36a16 16 0 0 1-16-16zM68 32h8a10 10 0 0 1 0 20h-8v-7h7a3 3 0 0 0 0-6h-7z" },
-  { id: "tea", name: "Green tea", price: 9, about: "A hundred grams from the first harvest.", hue: 140, shape: "M26 20h44l-4 12v40a6 6 0 0 1-6 6H36a6 6 0 0 1-6-6V32zM38 44h20v18H38z" },
-  { id: "lamp", name: "Desk lamp", price: 42, about: "Warm light, no app.", hue: 42, shape: "M36 18h24l14 28H22zM45 46h6v24h-6zM32 70h32v8H32z" },
-  { id: "book", name: "Notebook", price: 12.9, about: "192 dotted pages.", hue: 345, shape: "M26 16h40a6 6 0 0 1 6 6v52a6 6 0 0 1-6 6H26zM22 16h4v64h-4zM36 30h24v6H36z" },
+  { id: "cup", name: "Enamel cup", price: 14.5, about: "Holds coffee, outlives you.", shape: "M20 24h48v34a16 16 0 0 1-16 16H36a16 16 0 0 1-16-16zM68 32h8a10 10 0 0 1 0 20h-8v-7h7a3 3 0 0 0 0-6h-7z" },
+  { id: "tea", name: "Green tea", price: 9, about: "A hundred grams from the first harvest.", shape: "M26 20h44l-4 12v40a6 6 0 0 1-6 6H36a6 6 0 0 1-6-6V32zM38 44h20v18H38z" },
+  { id: "lamp", name: "Desk lamp", price: 42, about: "Warm light, no app.", shape: "M36 18h24l14 28H22zM45 46h6v24h-6zM32 70h32v8H32z" },
+  { id: "book", name: "Notebook", price: 12.9, about: "192 dotted pages.", shape: "M26 16h40a6 6 0 0 1 6 6v52a6 6 0 0 1-6 6H26zM22 16h4v64h-4zM36 30h24v6H36z" },
 ];
 const CURRENCY = "EUR";
 const CART = "tagway-demo-cart";
@@ -140,8 +140,13 @@ async function buy(name, email) {
 function thanksPage(order) {
   return ["Thank you", el("div", { class: "thanks" },
     el("p", { class: "number" }, "Order ", el("b", { id: "order-number" }, order)),
-    el("p", {}, "See on the right what each vendor was told of it."),
-    el("p", {}, el("a", { class: "button", href: "#/" }, "Buy something else")))];
+    el("p", {}, el("a", { class: "button", href: "#/" }, "Buy something else")),
+    el("h3", {}, "Try next"),
+    el("ul", { class: "ideas" },
+      el("li", {}, "Let the visitor say no above, and buy again."),
+      el("li", {}, "Take a vendor down, buy, and bring it back."),
+      el("li", {}, "Kill the gateway, and buy while it is down."),
+      el("li", {}, "Open an order’s whole story.")))];
 }
 
 function content() {
@@ -159,7 +164,7 @@ function draw() {
 }
 
 function visit() {
-  if (document.querySelector(`#shop:target, #vendors:target`)) return;
+  if (document.querySelector("#shop:target, #vendors:target")) return; // a skip link, not a page
   tracker.track("page_view");
   draw();
 }
