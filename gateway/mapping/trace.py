@@ -24,6 +24,10 @@ from gateway.outcomes import Ending
 ENVELOPE = "envelope"
 
 
+def _bare(value: Any) -> bool:
+    return is_empty(prune(value))
+
+
 @dataclass(frozen=True, slots=True)
 class FieldTrace:
     """One output field of one part. `sent` tells whether it is in the payload; `removed` is the first step that emptied it."""
@@ -36,13 +40,11 @@ class FieldTrace:
 
     @property
     def removed(self) -> Step | None:
-        """The first step whose result is empty, when the field is not sent."""
+        """The first step whose result is empty (or holds nothing but empties), when the field is not sent."""
         if self.sent:
             return None
-        emptied = (
-            step for step in self.steps if step.kind in ("call", "join") and is_empty(step.after) and not is_empty(step.before)
-        )
-        never = (step for step in self.steps if is_empty(step.after) or step.after is False)
+        emptied = (step for step in self.steps if step.kind in ("call", "join") and _bare(step.after) and not _bare(step.before))
+        never = (step for step in self.steps if _bare(step.after) or step.after is False)
         return next(emptied, None) or next(never, None)
 
     @property
