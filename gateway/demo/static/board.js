@@ -2,7 +2,7 @@
 
 const MARKS = { got: "✓", no: "–", waiting: "…", kept: "…", refused: "✗" };
 const SHORT = { got: "Got it", no: "Nothing", waiting: "Waiting", kept: "Not sent yet", refused: "Refused" };
-const WAYS = [["500", "answers 500"], ["hang", "does not answer"], ["401", "refuses our token"], ["429", "is too busy"], ["reset", "cuts the line"]];
+const WAYS = [["500", "error 500"], ["hang", "no answer"], ["401", "bad token"], ["429", "too busy"], ["reset", "cut off"]];
 const CONSENTS = { all: "yes to all", statistics: "only statistics", necessary: "only necessary", unasked: "nothing yet" };
 
 const byId = (id) => document.getElementById(id);
@@ -48,7 +48,7 @@ function sentence(state, words, names, all) {
   if (state === "no") return `${who} got nothing, because ${words}`;
   if (state === "refused") return `${who} did not take it: ${words}`;
   if (state === "kept") return `${words} and sends it again`;
-  return words === "on its way" ? `on its way to ${who}` : `${words}, so it waits`;
+  return words === "on its way" ? `on its way to ${who}` : `${words}: the order is kept and tried again`;
 }
 
 function showLatest(orders, vendors) {
@@ -87,7 +87,7 @@ function orderRows(order, vendors, admin) {
 
 function showOrders(orders, vendors, admin) {
   const table = byId("orders");
-  table.hidden = !orders.length;
+  table.parentElement.hidden = !orders.length;
   redraw(table, orders, (order) => orderRows(order, vendors, admin), (order) => order.order, 1);
 }
 
@@ -115,13 +115,13 @@ function makeCard(vendor) {
   toggle.addEventListener("click", () => set(toggle.getAttribute("aria-checked") === "true" ? null : ways.value));
   ways.addEventListener("change", () => { if (toggle.getAttribute("aria-checked") === "true") set(ways.value); });
   return el("article", { class: "vendor", "data-vendor": vendor.name, "aria-label": vendor.title },
-    el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways), el("p", { class: "total" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
+    el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways), el("p", { class: "total" }), el("p", { class: "events" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
 }
 
 function inboxLine(entry) {
   const props = entry.payload?.params ?? entry.payload?.custom_data ?? entry.payload?.properties ?? entry.payload?.props ?? {};
   const value = Number(props.value);
-  const what = [entry.name || "request", Number.isFinite(value) && value > 0 ? `${value.toFixed(2)} ${props.currency ?? ""}` : ""];
+  const what = [entry.name || "request", Number.isFinite(value) && value > 0 ? `${value.toFixed(2)} ${props.currency === "EUR" ? "€" : (props.currency ?? "")}` : ""];
   const note = !entry.accepted ? `not taken: ${entry.reason}` : entry.duplicate ? "again, counted once" : "";
   const line = el("li", { class: entry.accepted ? "" : "bad", title: clock(entry.at) }, el("b", {}, what[0]), el("span", {}, what[1]));
   if (note) line.append(el("small", {}, note));
@@ -136,10 +136,11 @@ function showCard(card, vendor) {
   const ways = card.querySelector("select");
   ways.hidden = !down;
   if (down) ways.value = vendor.mode;
-  say(card.querySelector(".total"), `${plural(vendor.purchases, "purchase")} · ${plural(vendor.events, "event")}`);
+  say(card.querySelector(".total"), plural(vendor.purchases, "purchase"));
+  say(card.querySelector(".events"), `${plural(vendor.events, "event")} in all`);
   const waiting = vendor.queued ? `${plural(vendor.queued, "event")} waiting on disk` : "";
-  const why = { open: "the gateway tries one every 30 s", paused: "the gateway waits for a working token" }[vendor.state] ?? "";
-  say(card.querySelector(".state"), [waiting, waiting && why].filter(Boolean).join(" · "));
+  const why = { open: "one is tried every 30 s", paused: "until the token works" }[vendor.state] ?? "";
+  say(card.querySelector(".state"), [waiting, waiting && why].filter(Boolean).join(", "));
   redraw(card.querySelector(".inbox"), vendor.inbox.map((entry, i) => ({ ...entry, i })), inboxLine, (entry) => `${entry.at}${entry.id}${entry.name}${entry.i}`);
   say(card.querySelector(".equation"), equation(vendor.row));
 }
