@@ -52,10 +52,8 @@ ITEM = {
 PROMOTION = {"promotion_id": "pi", "promotion_name": "pn", "creative_name": "cn", "creative_slot": "cs", "location_id": "lo"}
 _PROMOTIONS = ("view_promotion", "select_promotion")
 _OF_ITEMS = frozenset("id name brand category category2 category3 category4 category5 variant list list_id".split())
-_OF_PAGE = frozenset(
-    "session_id session_number engagement_time_msec page_location page_referrer page_title language debug_mode".split()
-)
-"""Parameters of the Measurement Protocol for what a web hit says otherwise."""
+_OF_PAGE = frozenset("session_id session_number engagement_time_msec page_location page_referrer page_title language".split())
+"""Parameters by which the Measurement Protocol says what a web hit says otherwise; under `ep.` they are the site's own."""
 _CONSENT = frozenset("gcs gcd npa dma_cps".split())
 _OURS = frozenset("time reason props.value uafvl richsstsse".split()) | _CONSENT
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -138,20 +136,25 @@ def _campaign(given: Mapping[str, Any], url: str) -> dict[str, Any]:
 def _own(part: Part) -> Pairs:
     """The event's own parameters."""
     event, params = part.event.data, dict(part.payload.get("params", {}))
+    raw, props = event.get("raw", {}), event.get("props", {})
     out: Pairs = [("en", part.name)]
     out += _filled({"_et": event.get("engagement_ms"), "cu": params.pop("currency", None)})
-    out += _filled({"tt": params.pop("traffic_type", None), "ep.event_id": event.get("raw", {}).get("ep.event_id")})
-    if "debug_mode" in params and "_dbg" not in event.get("raw", {}):
-        out.append(("_dbg", "1"))
+    out += _filled({"tt": params.pop("traffic_type", None), "ep.event_id": raw.get("ep.event_id")})
+    if "debug_mode" in params and "debug_mode" not in props:
+        del params["debug_mode"]
+        out += [] if "_dbg" in raw else [("_dbg", "1")]
     if part.name in _PROMOTIONS:
         out += _filled({short: params.pop(name, None) for name, short in PROMOTION.items()})
     for number, text in enumerate(_items(params.pop("items", []), event.get("items", [])), 1):
         out.append((f"pr{number}", text))
     out += [_typed("ep", name, value) for name, value in params.items() if name not in _OF_PAGE]
-    traits = event.get("user", {}).get("traits", {})
-    return out + [
-        _typed("up", name, value) for name, value in traits.items() if isinstance(value, (str, int, float)) and "." not in name
-    ]
+    out += [_typed("ep", name, props[name]) for name in sorted(_OF_PAGE & props.keys())]
+    return out + [_typed("up", name, value) for name, value in _traits(event.get("user", {}).get("traits", {})).items()]
+
+
+def _traits(given: Mapping[str, Any]) -> dict[str, Any]:
+    """User properties; a name with a dot is user data that nobody knows."""
+    return {name: value for name, value in given.items() if isinstance(value, (str, int, float)) and "." not in name}
 
 
 def _typed(kind: str, name: str, value: Any) -> tuple[str, str]:
