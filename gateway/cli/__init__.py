@@ -7,12 +7,14 @@ read the answer. A verb's module is imported when the verb is used, so that `tag
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from gateway import __version__
+from gateway.config.words import hint
 from gateway.errors import GatewayError
 
 VERBS = {
@@ -48,7 +50,14 @@ class Verbs(click.Group):
         command: click.Command = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"there is no verb {args[0]}{hint(args[0], VERBS, lead='there are')}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except GatewayError as error:

@@ -127,12 +127,12 @@ class AdminClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         gone = f"no gateway answers on {self._address}; is `tagway serve` up?"
-        try:
-            connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
-            response = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise NotRunning(f"{gone} ({getattr(error, 'strerror', None) or error})") from None
         with closing(connection):
+            try:
+                connection.request(method, path, orjson.dumps(body) if body is not None else None, headers)
+                response = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise NotRunning(f"{gone} ({getattr(error, 'strerror', None) or error})") from None
             if response.status >= 400:
                 raise GatewayError(_words(response.status, response.read()))
             try:

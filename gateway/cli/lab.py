@@ -26,6 +26,8 @@ def lab(listen: str) -> None:
     curl -X POST http://127.0.0.1:9100/switch/meta -d '{"mode": "500"}'
     """
     host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.UsageError("--listen must be host:port, for example 127.0.0.1:9100")
     if host not in ("127.0.0.1", "localhost", "::1"):
         raise click.UsageError("the lab listens on loopback only")
     uvloop.run(_run(host, int(port)))

@@ -48,10 +48,9 @@ def event_rows(view: Mapping[str, Any], counters: Mapping[Counter, int], event: 
 def event_table(rows: Mapping[str, Any]) -> str:
     """One event name as text."""
     lines = [f"{rows['event']}: {rows['logged']:,} logged{_cells(rows['duplicates'], ', and ')}"]
-    width = max((len(row["destination"]) for row in rows["destinations"]), default=0) + 2
-    for row in rows["destinations"]:
-        name = row["destination"] + ("" if row["confirmed"] else " *")
-        lines.append(f"{name:<{width}}{_cells(row['outcomes'])}")
+    names = [row["destination"] + ("" if row["confirmed"] else " *") for row in rows["destinations"]]
+    width = max(map(len, names), default=0)
+    lines += [f"{name:<{width}}  {_cells(row['outcomes'])}" for name, row in zip(names, rows["destinations"], strict=True)]
     if not all(row["confirmed"] for row in rows["destinations"]):
         lines.append("* counted as delivered when sent: this vendor never says whether it took an event")
     return "\n".join(lines)
