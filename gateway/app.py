@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -97,8 +96,6 @@ class Tagway:
         ]
         for problem in warnings(self.config):
             log.warning("configuration warning", extra={"problem": str(problem)})
-        gc.collect()
-        gc.freeze()
         log.info("gateway started", extra={"listen": self.addresses["public"], "config": self.config.hash[:12]})
 
     async def stop(self) -> None:
