@@ -110,6 +110,24 @@ def test_nothing_is_overwritten_unless_forced() -> None:
     assert Path("configs/destinations/ga4.yaml").exists()
 
 
+def test_a_destination_is_added_to_what_is_there() -> None:
+    tagway("init", *SITE, "--add", "meta")
+    gateway = Path("configs/gateway.yaml").read_text()
+    added = tagway("init", "--add", "tiktok")
+    assert added.exit_code == 0, added.stderr
+    assert "TIKTOK_ACCESS_TOKEN=" in added.stdout
+    assert Path("configs/gateway.yaml").read_text() == gateway
+    assert tagway("check", env=SECRETS).exit_code == 0
+    assert "configs/destinations/meta.yaml is there already" in tagway("init", "--add", "meta").stderr
+
+
+@pytest.mark.parametrize("args", [(), ("--add", "meta")])
+def test_without_a_site_there_must_be_files_to_add_to(args: tuple[str, ...]) -> None:
+    made = tagway("init", *args)
+    assert made.exit_code == 2
+    assert "name the site with --site" in made.stderr
+
+
 def test_it_prints_the_dns_record_the_snippet_and_the_next_command() -> None:
     made = tagway("init", *SITE, "--add", "meta,ga4")
     config = load(Path("configs/gateway.yaml"), filled() | SECRETS)

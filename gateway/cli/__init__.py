@@ -74,8 +74,10 @@ def main() -> None:
     \b
     First minute:      tagway demo
     Your own site:     tagway init --site https://shop.example --host t.shop.example --add meta,ga4
-    Before a change:   tagway check
-    What happened:     tagway audit · tagway dlq list · tagway explain event.json --to meta
+    A vendor's answer: tagway send purchase --to meta --test CODE
+    Before a change:   tagway check · tagway check --online
+    What happens now:  tagway tap --to meta
+    What happened:     tagway audit · tagway explain --order 1001 · tagway dlq list
     """
 
 

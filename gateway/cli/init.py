@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli.common import json_option, print_json
+from gateway.config.load import load
 from gateway.config.words import hint
 from gateway.errors import GatewayError
 from gateway.manifest import Manifest, discover, load_manifest
@@ -32,7 +33,7 @@ SNIPPET = """\
 
 @click.command()
 @json_option
-@click.option("--site", required=True, help="Where the pages are: https://shop.example")
+@click.option("--site", help="Where the pages are: https://shop.example. Only left out to --add to what is there.")
 @click.option("--host", help="The gateway's own name, a subdomain of the site. Default: t.<site>.")
 @click.option("--add", default="", help="Destinations, with commas: meta,ga4. `tagway destinations` lists them.")
 @click.option("--source", help="What to call the site in files and figures. Default: from its address.")
@@ -40,11 +41,12 @@ SNIPPET = """\
     "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write. Default: here."
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-def init(as_json: bool, site: str, host: str | None, add: str, source: str | None, folder: Path, force: bool) -> None:
+def init(as_json: bool, site: str | None, host: str | None, add: str, source: str | None, folder: Path, force: bool) -> None:
     """Write the files of a new gateway.
 
     \b
     tagway init --site https://shop.example --host t.shop.example --add meta,ga4
+    tagway init --add tiktok           one more destination, beside the files that are there
 
     \b
     configs/gateway.yaml               one source for the site, a random write key, neutral paths
@@ -55,6 +57,9 @@ def init(as_json: bool, site: str, host: str | None, add: str, source: str | Non
     Prints the DNS record, the snippet for the page, and the next command.
     """
     manifests = _manifests(add)
+    if site is None:
+        _add(folder, manifests, force, as_json)
+        return
     origins = origins_of(site)
     name = source or source_of(origins)
     gateway_host = host_of(host, origins)
@@ -66,6 +71,32 @@ def init(as_json: bool, site: str, host: str | None, add: str, source: str | Non
     for path in written:
         click.echo(f"wrote {path}")
     click.echo(_next_steps(made, manifests, folder))
+
+
+def _add(folder: Path, manifests: Sequence[Manifest], force: bool, as_json: bool) -> None:
+    """Further destinations for a configuration that is there; the schemas are made anew."""
+    path = folder / "configs" / "gateway.yaml"
+    if not manifests or not path.is_file():
+        raise click.UsageError("name the site with --site (or, where configs/gateway.yaml is, a destination with --add)")
+    sources = list(load(path, secrets=False).sources)
+    files = {f"configs/destinations/{one.name}.yaml": destination_yaml(one, sources).encode() for one in manifests}
+    written = _write(folder, files, force) + _write(folder, _schema_files(), True)
+    needed = _needed(manifests)
+    if as_json:
+        print_json({"files": written, "variables": needed})
+        return
+    for one in written:
+        click.echo(f"wrote {one}")
+    lines = [
+        "",
+        "Add to .env:",
+        *(f"  {name}=" for name in needed),
+        "",
+        "Next:",
+        "  set -a; . ./.env; set +a",
+        "  tagway check",
+    ]
+    click.echo("\n".join(lines))
 
 
 def _manifests(add: str) -> list[Manifest]:
@@ -81,8 +112,11 @@ def _files(site: Site, manifests: Sequence[Manifest]) -> dict[str, bytes]:
     files = {"configs/gateway.yaml": gateway_yaml(site).encode()}
     for manifest in manifests:
         files[f"configs/destinations/{manifest.name}.yaml"] = destination_yaml(manifest, [site.source]).encode()
-    files |= {f"configs/.schema/{name}": content for name, content in schemas().items()}
-    return {**files, ".env.example": env_example(manifests).encode()}
+    return {**files, **_schema_files(), ".env.example": env_example(manifests).encode()}
+
+
+def _schema_files() -> dict[str, bytes]:
+    return {f"configs/.schema/{name}": content for name, content in schemas().items()}
 
 
 def _write(folder: Path, files: dict[str, bytes], force: bool) -> list[str]:

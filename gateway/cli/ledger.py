@@ -97,7 +97,7 @@ def _query(filters: dict[str, Any]) -> dict[str, Any]:
 @config_option
 @json_option
 @_filters
-@click.option("--limit", type=int, default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
 def dlq_list(config_path: Path | None, as_json: bool, **filters: Any) -> None:
     """List dead letters, newest first."""
     letters = AdminClient(load_config(config_path, secrets=False)).get("/dlq", _query(filters))["dead"]
@@ -126,24 +126,26 @@ def dlq_show(config_path: Path | None, number: int) -> None:
 
 @dlq.command("replay")
 @config_option
+@json_option
 @_filters
 @click.option("--all", "everything", is_flag=True, help="Without a filter: all of them.")
-def dlq_replay(config_path: Path | None, everything: bool, **filters: Any) -> None:
+def dlq_replay(config_path: Path | None, as_json: bool, everything: bool, **filters: Any) -> None:
     """Queue dead letters again; consent and age are judged anew."""
     query = _need_filter(_query(filters), everything)
     done = AdminClient(load_config(config_path, secrets=False)).post("/dlq/replay", {**query, "limit": 1_000_000})
-    click.echo(f"{done['replayed']} queued again")
+    print_json(done) if as_json else click.echo(f"{done['replayed']} queued again")
 
 
 @dlq.command("drop")
 @config_option
+@json_option
 @_filters
 @click.option("--all", "everything", is_flag=True, help="Without a filter: all of them.")
-def dlq_drop(config_path: Path | None, everything: bool, **filters: Any) -> None:
+def dlq_drop(config_path: Path | None, as_json: bool, everything: bool, **filters: Any) -> None:
     """Delete the kept copies; the outcomes stay as counted."""
     query = _need_filter(_query(filters), everything)
     done = AdminClient(load_config(config_path, secrets=False)).post("/dlq/drop", {**query, "limit": 1_000_000})
-    click.echo(f"{done['dropped']} dropped")
+    print_json(done) if as_json else click.echo(f"{done['dropped']} dropped")
 
 
 def _need_filter(query: dict[str, Any], everything: bool) -> dict[str, Any]:
@@ -154,9 +156,10 @@ def _need_filter(query: dict[str, Any], everything: bool) -> dict[str, Any]:
 
 @click.command()
 @config_option
+@json_option
 @click.option("--to", required=True, help="The destination to back-fill.")
 @click.option("--since", required=True, help="How far back: 3d, 12h, or an RFC 3339 time.")
-def replay(config_path: Path | None, to: str, since: str) -> None:
+def replay(config_path: Path | None, as_json: bool, to: str, since: str) -> None:
     """Send a destination what it missed, from the log.
 
     Never what was already delivered there, nor what the vendor is too late for.
@@ -172,12 +175,13 @@ def replay(config_path: Path | None, to: str, since: str) -> None:
         for step in chain([first], steps):
             bar.update(step["done"] - done)
             done = step["done"]
-    click.echo(f"{done} events queued for {to}")
+    print_json({"to": to, "queued": done}) if as_json else click.echo(f"{done} events queued for {to}")
 
 
 @click.command()
 @config_option
-def reload(config_path: Path | None) -> None:
+@json_option
+def reload(config_path: Path | None, as_json: bool) -> None:
     """Let the running gateway read its configuration again; a bad file changes nothing."""
     answer = AdminClient(load_config(config_path, secrets=False)).post("/reload", {})
-    click.echo(f"reloaded, configuration {answer['hash'][:12]}")
+    print_json(answer) if as_json else click.echo(f"reloaded, configuration {answer['hash'][:12]}")
