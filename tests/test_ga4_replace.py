@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import orjson
@@ -25,6 +26,8 @@ from tests import ga4_kit as web
 from tests.gateway_kit import GRANTED, LAB, running
 
 VIEW = web.query(web.BASE)
+MANY = 10_000 if os.environ.get("CI") else 100
+"""Inputs for each decoder."""
 
 
 # -- no parameter is lost ------------------------------------------------------------------------------------------------
@@ -96,7 +99,7 @@ _SCRAPS = (
 _PIECES = st.lists(st.sampled_from([*_SCRAPS.split(), "\n", "\r\n", "\0"]) | st.text(max_size=3), max_size=25).map("".join)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=MANY)
 @given(query=_PIECES, body=_PIECES | st.binary(max_size=40))
 @example(query="v=2&en=a&pr1=~~~&epn.x=-.&upn.y=1e400&sr=9x9&_et=&cu&sid", body="")
 def test_no_web_hit_breaks_the_decoder(query: str, body: str | bytes) -> None:
@@ -114,7 +117,7 @@ _KEYS = "client_id user_id user_properties user_data consent device user_locatio
 _BODIES = st.fixed_dictionaries({"events": st.lists(_EVENTS, max_size=3) | _JSON}, optional=dict.fromkeys(_KEYS, _JSON))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=MANY)
 @given(body=_BODIES | _JSON)
 def test_no_measurement_protocol_body_breaks_the_decoder(body: Any) -> None:
     try:
