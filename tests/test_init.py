@@ -163,6 +163,12 @@ def test_a_mistake_is_one_line(args: tuple[str, ...], message: str) -> None:
     assert not Path("configs").exists()
 
 
+@pytest.mark.parametrize("name", ["my shop", "a.b", ""])
+def test_a_source_must_have_a_name_that_files_take(name: str) -> None:
+    made = tagway("init", *SITE, "--source", name, "--add", "meta")
+    assert made.exit_code == (2 if name else 0)
+
+
 def test_a_folder_that_cannot_be_written_is_a_message() -> None:
     Path("file").write_text("")
     made = tagway("init", *SITE, "--dir", "file/below")
@@ -178,6 +184,7 @@ def test_a_folder_that_cannot_be_written_is_a_message() -> None:
         ("https://www.My-Shop.co.uk", ("https://www.my-shop.co.uk", "https://my-shop.co.uk"), "my_shop", "t.my-shop.co.uk"),
         ("https://store.acme.com", ("https://store.acme.com", "https://www.store.acme.com"), "acme", "t.store.acme.com"),
         ("https://3d.example", ("https://3d.example", "https://www.3d.example"), "site_3d", "t.3d.example"),
+        ("http://127.0.0.1:8000", ("http://127.0.0.1:8000",), "site", "127.0.0.1"),
         ("http://localhost:8000", ("http://localhost:8000",), "localhost", "t.localhost"),
         ("https://shop.example:8443", ("https://shop.example:8443", "https://www.shop.example:8443"), "shop", "t.shop.example"),
     ],

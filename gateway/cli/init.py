@@ -10,6 +10,7 @@ import click
 
 from gateway.cli.common import json_option, print_json
 from gateway.config.load import load
+from gateway.config.sources import good_name, unnamed
 from gateway.config.words import hint
 from gateway.errors import GatewayError
 from gateway.manifest import Manifest, discover, load_manifest
@@ -62,6 +63,8 @@ def init(as_json: bool, site: str | None, host: str | None, add: str, source: st
         return
     origins = origins_of(site)
     name = source or source_of(origins)
+    if not good_name(name):
+        raise click.UsageError(unnamed(name, "the source"))
     gateway_host = host_of(host, origins)
     made = Site(name, gateway_host, origins, write_key(name), neutral_names(gateway_host))
     written = _write(folder, _files(made, manifests), force)

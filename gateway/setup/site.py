@@ -28,6 +28,8 @@ def origins_of(address: str) -> tuple[str, ...]:
 
 def source_of(origins: tuple[str, ...]) -> str:
     """A name for the source: `https://www.my-shop.co.uk` → `my_shop`."""
+    if not re.search("[a-z]", site_name(origins)):
+        return "site"
     labels = site_name(origins).split(".")
     if len(labels) > 1:
         labels = labels[:-1]
@@ -43,9 +45,10 @@ def site_name(origins: tuple[str, ...]) -> str:
 
 
 def host_of(given: str | None, origins: tuple[str, ...]) -> str:
-    """The gateway's host: as given, else `t.` before the site's. Raises GatewayError."""
+    """The gateway's host: as given, else `t.` before the site's name (an address stays). Raises GatewayError."""
+    name = site_name(origins)
     try:
-        return host(given if given else f"t.{site_name(origins)}")
+        return host(given or (f"t.{name}" if re.search("[a-z]", name) and ":" not in name else name))
     except ValueError as error:
         raise GatewayError(f"--host {given}: {error}") from None
 
