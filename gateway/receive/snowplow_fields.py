@@ -38,8 +38,9 @@ SIZES = {"res": ("screen_width", "screen_height"), "vp": ("viewport_width", "vie
 PING = {"pp_mix": "scroll_x_min", "pp_max": "scroll_x_max", "pp_miy": "scroll_y_min", "pp_may": "scroll_y_max"}
 STRUCT = {"se_ca": "category", "se_la": "label", "se_pr": "property", "se_va": "value"}
 
-CHANNELS = {"web": "web", "mob": "mobile"}
-"""Platforms that say on which channel an event happened; servers report on behalf of any."""
+CHANNELS = {"mob": "mobile"}
+"""Platforms that say on which channel an event happened. Servers report on behalf of any, and `web` without a page's address
+(trackers on servers say so) is no web page: destinations would be told of a website that cannot be named."""
 
 NAMES = {"link_click": "click", "submit_form": "form_submit", "site_search": "search"}
 """Snowplow's own self-describing events → canonical names; any other event is called by the name in its schema."""
