@@ -6,6 +6,8 @@ The rows are exact: a difference that is not listed fails, and so does a listed 
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,8 +123,47 @@ MEASUREMENT_PROTOCOL = {
     }}],
 }  # fmt: skip
 
+AGREED = {**BROWSER["headers"], "cookie": BROWSER["headers"]["cookie"] + "; _tw_consent=v1.gggg.1795514000.e"}
+"""For trackers that say nothing of consent: what the visitor chose, in our own cookie."""
+DATA_TAG = {
+    "event_name": "purchase", "event_id": "T-1001", "user_id": "u-1", "user_data": {"email_address": "ada@shop.example"},
+    "page_location": URL, "page_referrer": REFERRER, "page_title": "Thanks", "screen_resolution": "1920x1080",
+    "transaction_id": "T-1001", "value": 98.2, "currency": "EUR", "tax": 13.5, "shipping": 4.9, "coupon": "SUMMER",
+    "items": MEASUREMENT_PROTOCOL["events"][0]["params"]["items"],
+    "consent_state": dict.fromkeys(PURPOSES, True),
+}  # fmt: skip
+META_PIXEL = {
+    "id": "123456789012345", "ev": "Purchase", "eid": "T-1001", "dl": URL, "rl": REFERRER, "sw": "1920", "sh": "1080",
+    "ud[em]": EMAIL, "ud[external_id]": "u-1", "cd[order_id]": "T-1001", "cd[value]": "98.2", "cd[currency]": "EUR",
+    "cd[tax]": "13.5", "cd[shipping]": "4.9", "cd[coupon]": "SUMMER",
+    "cd[contents]": json.dumps([{"id": one["id"], "quantity": one["quantity"], "item_price": one["price"]} for one in ITEMS]),
+}  # fmt: skip
+
+
+def _snowplow() -> dict[str, str]:
+    ours, shop = "iglu:com.snowplowanalytics.snowplow", "iglu:com.snowplowanalytics.snowplow.ecommerce"
+    order = {"transaction_id": "T-1001", "revenue": 98.2, "currency": "EUR", "tax": 13.5, "shipping": 4.9}
+    products = [
+        {("position" if key == "index" else key): value for key, value in one.items() if key != "colour"} for one in ITEMS
+    ]
+    entities = [
+        ("transaction", {**order, "discount_code": "SUMMER", "payment_method": "card", "total_quantity": 3}),
+        *(("product", {**product, "currency": "EUR"}) for product in products),
+        ("user", {"id": "u-1", "email": "ada@shop.example"}),
+    ]
+    action = {"schema": f"{shop}/snowplow_ecommerce_action/jsonschema/1-0-2", "data": {"type": "transaction"}}
+    contexts = [{"schema": f"{shop}/{name}/jsonschema/1-0-0", "data": data} for name, data in entities]
+    return {
+        "e": "ue", "p": "web", "tv": "js-4.10.1", "eid": "T-1001", "url": URL, "refr": REFERRER, "page": "Thanks",
+        "res": "1920x1080",
+        "ue_pr": json.dumps({"schema": f"{ours}/unstruct_event/jsonschema/1-0-0", "data": action}),
+        "co": json.dumps({"schema": f"{ours}/contexts/jsonschema/1-0-0", "data": contexts}),
+    }  # fmt: skip
+
+
 HASHED = "the address is said as its SHA-256, which vendors get anyway"
 NO_ITEMS = "a pixel has no items"
+UNNAMED = "of a product the pixel says id, quantity and price alone"
 _CONTENT = ("contents", "content_ids", "content_type", "num_items")
 DIALECTS: dict[str, Said] = {
     "json": Said({"body": PURCHASE}),
@@ -153,6 +194,27 @@ DIALECTS: dict[str, Said] = {
     "ga4 from a server": Said(
         {"body": MEASUREMENT_PROTOCOL, "route": "/mp/collect"},
         differs={"user.email": HASHED},
+    ),
+    "snowplow": Said(
+        {"body": {"data": [_snowplow()]}, "headers": AGREED},
+        differs={
+            "props.payment_method": "the schema of a transaction wants one",
+            "items": "each product has a currency of its own, and no properties of the site's",
+        },
+        sent={"ga4": {"params.payment_method": "the site's own properties go out as parameters"}},
+    ),
+    "data_tag": Said({"body": DATA_TAG}),
+    "data_tag from an image": Said(
+        {"method": "GET", "query": urlencode({"dtdc": b64encode(json.dumps(DATA_TAG).encode()).decode()})}
+    ),
+    "meta_pixel": Said(
+        {"query": urlencode(META_PIXEL), "headers": AGREED},
+        differs={"user.email": HASHED, "page.title": "no key for it", "items": UNNAMED},
+        sent={
+            "meta": {f"custom_data.{key}": UNNAMED for key in ("contents", "content_name", "content_category")},
+            "ga4": {"params.items": UNNAMED, "params.page_title": "no key for it"},
+            "tiktok": {"properties.contents": UNNAMED},
+        },
     ),
 }
 """Each way in; `X from Y` is another form of the dialect X."""
