@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ ARGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
 ).split()
 INSTALL = "chromium is missing; install it with: apt-get install chromium"
+TAGWAY = (sys.executable, "-m", "gateway")
 VENDORS = ("meta", "ga4", "tiktok", "webhook")
 PORTS = {
     "shop": "--port",
@@ -82,14 +82,14 @@ class DemoProcess:
 
 
 @contextmanager
-def demo_process(folder: Path, *options: str, ports: dict[str, int] | None = None) -> Iterator[DemoProcess]:
-    """Start it, wait until it is up, and stop it by Ctrl-C."""
-    ports = ports or {name: free_port() for name in PORTS}
+def demo_process(folder: Path, *options: str, command: Sequence[str] = TAGWAY) -> Iterator[DemoProcess]:
+    """Start it on free ports, wait until it is up, and stop it by Ctrl-C."""
+    ports = {name: free_port() for name in PORTS}
     words = [word for name, port in ports.items() for word in (PORTS[name], str(port))]
     log = folder / "demo.out"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "demo", *words, *options],
+            [*command, "demo", *words, *options],
             stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, cwd=folder,
         )  # fmt: skip
     try:
@@ -154,10 +154,3 @@ class Visitor:
     def switch(self, vendor: str) -> Locator:
         """The "is down" switch."""
         return self.page.locator(f".vendor[data-vendor={vendor}] [role=switch]")
-
-
-def order_of(text: str) -> str:
-    """The first number in a text."""
-    found = re.search(r"\d+", text)
-    assert found, text
-    return found[0]

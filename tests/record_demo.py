@@ -11,17 +11,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.demo_kit import VENDORS, DemoProcess, Visitor, chromium, demo_process
 
 DOCS = Path(__file__).parents[1] / "docs"
-DESKTOP = {"width": 1366, "height": 800}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1366, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+Scheme = Literal["light", "dark"]
 FILM_WIDTH = 1000
-COLOURS = 96
+COLOURS = 160
 MAX_PNG, MAX_GIF = 300_000, 2_000_000
 
 
@@ -117,13 +119,17 @@ def stills(demo: DemoProcess, browser: Browser) -> None:
     order = visitor.buys("Green tea")
     visitor.cell(order, "tiktok", "got")
     visitor.page.get_by_text("so far, it is kept on disk").first.wait_for()
-    for name, scheme, size in (("light", "light", DESKTOP), ("dark", "dark", DESKTOP), ("phone", "light", PHONE)):
+    looks: tuple[tuple[str, Scheme, ViewportSize], ...] = (
+        ("light", "light", DESKTOP),
+        ("dark", "dark", DESKTOP),
+        ("phone", "light", PHONE),
+    )
+    for name, scheme, size in looks:
         page = _page(demo, browser, scheme, size)
         page.check("#consent input[value=all]", force=True)
         page.locator(f"[data-order='{order}']").wait_for()
         time.sleep(1)
         if size is PHONE:
-            page.locator("#latest").scroll_into_view_if_needed()
             page.evaluate("document.getElementById('latest').scrollIntoView()")
         save_png(page.screenshot(), DOCS / f"demo-{name}.png")
     visitor.switch("meta").click()
@@ -134,8 +140,8 @@ def save_png(png: bytes, path: Path) -> None:
     _image(png).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _page(demo: DemoProcess, browser: Browser, scheme: str, size: dict[str, int]):  # type: ignore[no-untyped-def]
-    context = browser.new_context(color_scheme=scheme, viewport=size)  # type: ignore[arg-type]
+def _page(demo: DemoProcess, browser: Browser, scheme: Scheme, size: ViewportSize) -> Page:
+    context = browser.new_context(color_scheme=scheme, viewport=size)
     page = context.new_page()
     page.goto(demo.url)
     return page

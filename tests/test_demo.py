@@ -166,7 +166,7 @@ KEPT = "it is kept on disk"
         (Facts([], "401", RETRYING), Verdict("waiting", "Meta does not accept our token", f"2 tries so far, {KEPT}")),
         (
             Facts([], None, RETRYING),
-            Verdict("waiting", "Meta is up again, the next try comes by itself", f"2 tries so far, {KEPT}"),
+            Verdict("waiting", "Meta is up again, the next try brings it", f"2 tries so far, {KEPT}"),
         ),
     ],
 )

@@ -45,7 +45,7 @@ def visitor(demo: DemoProcess, browser: Browser) -> Iterator[Visitor]:
 
 
 def _here(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "data:"))
+    return url.startswith(("http://127.0.0.1:", "http://localhost:", "data:"))
 
 
 def purchases(demo: DemoProcess, vendor: str, order: str) -> list[dict[str, Any]]:
@@ -103,6 +103,14 @@ def test_the_banner_asks_until_the_visitor_has_answered(visitor: Visitor) -> Non
     assert banner.is_hidden()
     assert visitor.page.is_checked("#consent input[value=necessary]")
     assert "_ga" not in visitor.page.evaluate("document.cookie")
+
+
+def test_it_works_under_the_other_name_of_this_machine(demo: DemoProcess, visitor: Visitor) -> None:
+    visitor.page.goto(demo.url.replace("127.0.0.1", "localhost"))
+    visitor.says("all")
+    order = visitor.buys()
+    for vendor in VENDORS:
+        visitor.cell(order, vendor, "got")
 
 
 @pytest.mark.parametrize("mode", ["500", "401"])

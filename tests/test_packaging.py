@@ -11,11 +11,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+
+from gateway.demo.shop import FILES
+from tests.demo_kit import demo_process
 
 ROOT = Path(__file__).parents[1]
 HADOLINT = Path(sys.executable).parent / "hadolint"
@@ -231,3 +235,16 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in held:
             one.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_demo_of_an_installed_wheel_needs_no_checkout(installed: Path, tmp_path: Path) -> None:
+    with demo_process(tmp_path, command=[str(installed / "opt" / "tagway" / "bin" / "tagway")]) as demo:
+        packages = str(installed / "opt" / "tagway")
+        assert demo.board()["gateway"]["pid"] > 0
+        for path in ("/", *(f"/static/{name}" for name in FILES)):
+            with urllib.request.urlopen(f"{demo.url}{path}", timeout=10) as answer:
+                assert answer.status == 200, path
+        running = Path(f"/proc/{demo.process.pid}/cmdline").read_text()
+        assert packages in running

@@ -113,7 +113,7 @@ def _on_its_way(title: str, mode: Mode | None, end: Mapping[str, Any]) -> Verdic
     if mode:
         return Verdict("waiting", f"{title} {DOWN[mode]}", detail)
     return (
-        Verdict("waiting", f"{title} is up again, the next try comes by itself", detail)
+        Verdict("waiting", f"{title} is up again, the next try brings it", detail)
         if tries
         else Verdict("waiting", "on its way")
     )

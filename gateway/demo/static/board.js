@@ -48,7 +48,8 @@ function sentence(state, words, names, all) {
   if (state === "no") return `${who} got nothing, because ${words}`;
   if (state === "refused") return `${who} did not take it: ${words}`;
   if (state === "kept") return `${words} and sends it again`;
-  return words === "on its way" ? `on its way to ${who}` : `${words}: the order is kept and tried again`;
+  if (words === "on its way") return `on its way to ${who}`;
+  return words.includes("is up again") ? words : `${words}: the order is kept and tried again`;
 }
 
 function showLatest(orders, vendors) {
@@ -115,7 +116,7 @@ function makeCard(vendor) {
   toggle.addEventListener("click", () => set(toggle.getAttribute("aria-checked") === "true" ? null : ways.value));
   ways.addEventListener("change", () => { if (toggle.getAttribute("aria-checked") === "true") set(ways.value); });
   return el("article", { class: "vendor", "data-vendor": vendor.name, "aria-label": vendor.title },
-    el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", {}, "is down"), toggle, ways), el("p", { class: "total" }), el("p", { class: "events" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
+    el("h3", {}, vendor.title), el("div", { class: "switch" }, el("span", { class: "now", "aria-hidden": "true" }, "works"), toggle, ways), el("p", { class: "total" }), el("p", { class: "events" }), el("p", { class: "state" }), el("ol", { class: "inbox", "aria-label": `Inbox of ${vendor.title}` }), el("p", { class: "equation" }));
 }
 
 function inboxLine(entry) {
@@ -133,12 +134,13 @@ function showCard(card, vendor) {
   card.classList.toggle("down", down);
   const toggle = card.querySelector("[role=switch]");
   toggle.setAttribute("aria-checked", String(down));
+  say(card.querySelector(".now"), down ? "down" : "works");
   const ways = card.querySelector("select");
   ways.hidden = !down;
   if (down) ways.value = vendor.mode;
   say(card.querySelector(".total"), plural(vendor.purchases, "purchase"));
   say(card.querySelector(".events"), `${plural(vendor.events, "event")} in all`);
-  const waiting = vendor.queued ? `${plural(vendor.queued, "event")} waiting on disk` : "";
+  const waiting = vendor.queued ? `${plural(vendor.queued, "event")} safe on disk` : "";
   const why = { open: "one is tried every 30 s", paused: "until the token works" }[vendor.state] ?? "";
   say(card.querySelector(".state"), [waiting, waiting && why].filter(Boolean).join(", "));
   redraw(card.querySelector(".inbox"), vendor.inbox.map((entry, i) => ({ ...entry, i })), inboxLine, (entry) => `${entry.at}${entry.id}${entry.name}${entry.i}`);
