@@ -525,7 +525,7 @@ def test_conditions(condition: str, held: bool) -> None:
 HOSTILE = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)  # what a JSON reader gives as an integer
     | st.floats(allow_nan=True, allow_infinity=True)
     | st.text(max_size=60)
     | st.sampled_from(

@@ -1,7 +1,8 @@
-"""Mapping: a manifest merged with the customer's file and compiled once into closures; nothing here does I/O.
+"""Mapping: a manifest merged with the customer's file and compiled into plain functions; nothing here does I/O.
 
 expressions.py   the grammar            functions*.py   what stands after `|` (FUNCTIONS)
-compile.py       expressions → closures  structure.py    shapes and directives → closures
+compile.py       expressions → Code     calls.py        a chain of functions → Code
+structure.py     shapes → Code          writer.py       Code → the source of one function per rule
 merge.py         manifest + customer     rules.py        events → vendor events
 envelope.py      URL, headers, wrap      assembly.py     bytes of a request
 auth.py          stateless kinds         replies.py      verdicts

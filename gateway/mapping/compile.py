@@ -1,4 +1,4 @@
-"""Compiles expressions into closures, once, at load. Nothing a closure does at run time can raise.
+"""Compiles expressions at load: what each node writes into the function of its rule (writer.py). Nothing of it can raise.
 
 An expression made of constants and settings alone is worked out here, so that a table of settings costs nothing per event.
 A function that fails gives null and is counted with `Meter.mapping_null(destination, field)`.
@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.config.tree import Scalar
-from gateway.mapping import functions_identity, functions_more, functions_text, functions_value  # noqa: F401 (they register themselves)
+from gateway.mapping.calls import NULL, apply
 from gateway.mapping.expressions import ExpressionError, parse_condition, parse_expression, parse_template
-from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, as_text, is_empty, max_args, nothing
+from gateway.mapping.functions import as_text, is_empty, max_args, to_number
 from gateway.mapping.functions_value import holds, ordered, same, within
-from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
+from gateway.mapping.nodes import Alt, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template
 from gateway.mapping.paths import compile_path
-from gateway.mapping.scope import Code, Context, Run, Scope, Step, constant
-from gateway.mapping.steps import counter, late, stepped, timed
+from gateway.mapping.scope import Context
+from gateway.mapping.writer import Code, Writer, constant
 
-NULL = constant(None)
-_FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
+_NESTED = 8
+"""So many alternatives or conditions stand inside each other; the next ones ask again, since Python nests 100 levels."""
 _EXPRESSION = re.compile(r"\$(?!\{)|[(\[]+\$[A-Za-z_]")
 """How an expression begins: with `$`, or with parentheses or brackets right before `$` and a name."""
 
@@ -80,30 +80,17 @@ def truth(code: Code) -> Code:
     """A value read as a condition."""
     if code.constant:
         return constant(holds(code.value))
-    run = code.run
-    if code.path and not code.steps and code.otherwise is None:
-        return Code(_path_test(*code.path))
+    if code.test:
+        return code
 
-    def test(scope: Scope) -> bool:
-        value = run(scope)
-        if value is True or value is False:
-            return value is True
-        return value is not None and holds(value)
+    def write(out: Writer) -> str:
+        value = code.put(out)
+        if value.isidentifier():
+            return f"({value} or type({value}) in NUMBERS)"
+        name = out.name()
+        return f"(({name} := {value}) or type({name}) in NUMBERS)"
 
-    return Code(test)
-
-
-def _path_test(slot: int, root: str, key: str) -> Run:
-    """A look-up read as a condition."""
-
-    def test(scope: Scope) -> bool:
-        section = scope.data.get(root) if slot < 0 else scope.locals[slot]
-        value = section.get(key) if type(section) is dict else None
-        if value is None or value is False:
-            return False
-        return bool(value) or not is_empty(value)
-
-    return test
+    return Code(write, test=True)
 
 
 def compile_node(node: Node, leaf: Any, context: Context) -> Code:
@@ -122,194 +109,124 @@ def _path(node: Path, leaf: Any, context: Context) -> Code:
 
 def _alt(node: Alt, leaf: Any, context: Context) -> Code:
     options = [compile_node(option, leaf, context) for option in node.options]
-    live = []
-    for option in options:
-        if option.constant and is_empty(option.value):
-            continue
-        live.append(option)
-        if option.constant:
-            break
-    if not live or live[0].constant:
+    live = [option for option in options if not (option.constant and is_empty(option.value))]
+    last = next((index for index, option in enumerate(live) if option.constant), len(live) - 1)
+    live = live[: last + 1]
+    if len(live) <= 1:
         return live[0] if live else NULL
-    if len(live) == 1:
-        return live[0]
+
+    def write(out: Writer) -> str:
+        name = out.temp(live[0].put(out))
+        depth = out.depth
+        for index, option in enumerate(live[1:]):
+            if index % _NESTED == 0:
+                out.depth = depth
+            out.line(f"if not {name} and type({name}) not in ZEROS:")
+            out.depth += 1
+            out.line(f"{name} = {option.put(out)}")
+        if not live[-1].constant:
+            out.line(f"if not {name} and type({name}) not in ZEROS: {name} = None")
+        out.depth = depth
+        return name
+
     flat = all(option.flat or (option.constant and not isinstance(option.value, (dict, list))) for option in live)
-    rest = _rest(live[1:])
-    first = live[0]
-    path = first.path if not first.steps and first.otherwise is None else None
-    return Code(_either(first.run, rest), path=path, otherwise=rest if path else None, flat=flat)
-
-
-def _rest(options: list[Code]) -> Run:
-    """The alternatives after the first, as one; null where all are empty. Look-ups are done here, without a call each."""
-    plain = [option.path if not option.steps and option.otherwise is None else None for option in options]
-    entries = tuple((option.run, *(path or (-2, "", ""))) for option, path in zip(options, plain, strict=True))
-    if len(options) == 1 and options[0].constant:
-        return options[0].run
-
-    def run(scope: Scope) -> Any:
-        for option, slot, root, key in entries:
-            if slot == -2:
-                value = option(scope)
-            else:
-                section = scope.data.get(root) if slot < 0 else scope.locals[slot]
-                if type(section) is not dict:
-                    continue
-                value = section.get(key)
-            if value or not (value is None or is_empty(value)):
-                return value
-        return None
-
-    return run
-
-
-def _either(left: Run, right: Run) -> Run:
-    def run(scope: Scope) -> Any:
-        value = left(scope)
-        return value if value or not is_empty(value) else right(scope)
-
-    return run
+    return Code(write, flat=flat)
 
 
 def _pipe(node: Pipe, leaf: Any, context: Context) -> Code:
-    code = compile_node(node.base, leaf, context)
-    for call in node.calls:
-        code = _apply(code, call, leaf, context)
-    return code
-
-
-def _apply(code: Code, call: Call, leaf: Any, context: Context) -> Code:
-    known = FUNCTIONS.get(call.name)
-    if known is None:
-        context.unknown("function", call.name, FUNCTIONS, leaf)
-        return NULL
-    if not _arity(known, call, leaf, context):
-        return NULL
-    args = [_argument(known, arg, leaf, context) for arg in call.args]
-    if known.takes_now:
-        return Code(timed(code.run, known, context))
-    if not all(arg.constant for arg in args):
-        return Code(late(code.run, known, [arg.run for arg in args], context))
-    try:
-        work = known.build(*(arg.value for arg in args))
-        if work is nothing:
-            return NULL
-        step = stepped(known, work, counter(known, context))
-    except FAILURES as error:
-        context.problem(f"{call.text}: {error}", leaf)
-        return NULL
-    if code.constant:
-        return constant(step(code.value))
-    flat = known.each or known.group in ("money", "time") or known.name in _FLAT
-    if known.sees_null:
-        inner = code.run
-        return Code(lambda scope: step(inner(scope)), flat=flat)
-    base, steps = code.base or code.run, (*code.steps, step)
-    return Code(_chain(base, steps), path=code.path, base=base, steps=steps, flat=flat, otherwise=code.otherwise)
-
-
-def _chain(base: Run, steps: tuple[Step, ...]) -> Run:
-    """A beginning and what is done to it, stopping at null."""
-    if len(steps) == 1:
-        only = steps[0]
-
-        def run_one(scope: Scope) -> Any:
-            value = base(scope)
-            return None if value is None else only(value)
-
-        return run_one
-
-    def run(scope: Scope) -> Any:
-        value = base(scope)
-        for step in steps:
-            if value is None:
-                return None
-            value = step(value)
-        return value
-
-    return run
-
-
-def _arity(known: Function, call: Call, leaf: Any, context: Context) -> bool:
-    count = len(call.args)
-    if known.fewest <= count and (known.most is None or count <= known.most):
-        return True
-    wanted = known.fewest if count < known.fewest else known.most
-    message = f"{call.name} takes {wanted or 'no'} argument{'s' if wanted != 1 else ''} ({known.signature}), not {count}"
-    if count < known.fewest and isinstance(leaf, Scalar) and leaf.plain and leaf.flow:
-        message += "; a comma ends an unquoted value inside [...] and {...}: put the whole expression in double quotes"
-    context.problem(message, leaf)
-    return False
-
-
-def _argument(known: Function, arg: Node | Word, leaf: Any, context: Context) -> Code:
-    if isinstance(arg, Word):
-        if not known.takes_table:
-            return constant(arg.text)
-        if arg.text not in context.tables:
-            context.unknown("table", arg.text, context.tables, leaf)
-        return constant(context.tables.get(arg.text, {}))
-    return compile_node(arg, leaf, context)
+    return apply(compile_node(node.base, leaf, context), node.calls, leaf, context, compile_node)
 
 
 def _list(node: ListOf, leaf: Any, context: Context) -> Code:
     items = [compile_node(item, leaf, context) for item in node.items]
-    runs = tuple(item.run for item in items)
+    if all(item.constant for item in items):
+        return constant(_gathered(tuple(item.value for item in items)))
 
-    def run(scope: Scope) -> list[Any]:
-        kept: list[Any] = []
-        for item in runs:
-            value = item(scope)
-            if isinstance(value, list):
-                kept.extend(inner for inner in value if not is_empty(inner))
-            elif not is_empty(value):
-                kept.append(value)
-        return kept
+    def write(out: Writer) -> str:
+        values = ", ".join([item.put(out) for item in items])
+        return f"{out.bind(_gathered)}(({values},))"
 
-    return constant(run(Scope({}))) if all(item.constant for item in items) else Code(run)
+    return Code(write)
+
+
+def _gathered(values: tuple[Any, ...]) -> list[Any]:
+    kept: list[Any] = []
+    for value in values:
+        if isinstance(value, list):
+            kept.extend(inner for inner in value if not is_empty(inner))
+        elif not is_empty(value):
+            kept.append(value)
+    return kept
 
 
 def _template(node: Template, leaf: Any, context: Context) -> Code:
     parts = [constant(part) if isinstance(part, str) else compile_node(part, leaf, context) for part in node.parts]
     holes = tuple(not isinstance(part, str) for part in node.parts)
-    runs = tuple(part.run for part in parts)
+    if all(part.constant for part in parts):
+        return constant(_filled(holes, tuple(part.value for part in parts)))
 
-    def run(scope: Scope) -> str | None:
-        texts = []
-        filled = False
-        for hole, part in zip(holes, runs, strict=True):
-            value = part(scope)
-            text = "" if is_empty(value) else as_text(value) or ""
-            filled = filled or (hole and text != "")
-            texts.append(text)
-        return "".join(texts) if filled else None
+    def write(out: Writer) -> str:
+        values = ", ".join([part.put(out) for part in parts])
+        return f"{out.bind(_filled)}({out.bind(holes)}, ({values},))"
 
-    return constant(run(Scope({}))) if all(part.constant for part in parts) else Code(run)
+    return Code(write)
+
+
+def _filled(holes: tuple[bool, ...], values: tuple[Any, ...]) -> str | None:
+    """The text of all parts; null where no hole has any."""
+    texts = []
+    filled = False
+    for hole, value in zip(holes, values, strict=True):
+        text = "" if is_empty(value) else as_text(value) or ""
+        filled = filled or (hole and text != "")
+        texts.append(text)
+    return "".join(texts) if filled else None
 
 
 def _not(node: Not, leaf: Any, context: Context) -> Code:
     inner = truth(compile_node(node.operand, leaf, context))
     if inner.constant:
         return constant(not inner.value)
-    return Code(lambda scope: not inner.run(scope))
+    return Code(lambda out: f"(not {inner.put(out)})", test=True)
 
 
 def _junction(node: Junction, leaf: Any, context: Context) -> Code:
-    operands = [truth(compile_node(operand, leaf, context)) for operand in node.operands]
-    decides = not node.every
+    return junction([truth(compile_node(operand, leaf, context)) for operand in node.operands], every=node.every)
+
+
+def junction(operands: list[Code], *, every: bool) -> Code:
+    """Whether all conditions hold, or any of them; those after the deciding one are not looked at."""
+    decides = not every
     if any(operand.constant and operand.value is decides for operand in operands):
         return constant(decides)
-    runs = tuple(operand.run for operand in operands if not operand.constant)
-    if not runs:
-        return constant(not decides)
+    live = [operand for operand in operands if not operand.constant]
+    if not live:
+        return constant(every)
+    word, go_on = ("and", "if {}:") if every else ("or", "if not {}:")
 
-    def run(scope: Scope) -> Any:
-        for test in runs:
-            if test(scope) is decides:
-                return decides
-        return not decides
+    def write(out: Writer) -> str:
+        name, depth = out.name("t"), out.depth
+        found = live[0].put(out)
+        for operand in live[1:]:
+            before = out.mark(), out.depth
+            out.line(f"{name} = {found}")
+            out.line(go_on.format(name))
+            out.depth += 1
+            start = out.mark()
+            value = operand.put(out)
+            if out.mark() == start:  # no statement was needed: one expression will do
+                out.undo(before[0])
+                out.depth = before[1]
+                found = f"{found} {word} {value}"
+            else:
+                out.line(f"{name} = {value}")
+                found = name
+            if out.depth - depth >= _NESTED:
+                out.depth = depth
+        out.depth = depth
+        return f"({found})"
 
-    return Code(run)
+    return Code(write, test=True)
 
 
 def _ordering(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -334,13 +251,17 @@ COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _compare(node: Compare, leaf: Any, context: Context) -> Code:
     left, right = compile_node(node.left, leaf, context), compile_node(node.right, leaf, context)
-    compare, first, second = COMPARE[node.op], left.run, right.run
+    compare = COMPARE[node.op]
     if left.constant and right.constant:
         return constant(compare(left.value, right.value))
-    if right.constant:
-        against = right.value
-        return Code(lambda scope: compare(first(scope), against))
-    return Code(lambda scope: compare(first(scope), second(scope)))
+    # text that is no number equals only the same text, so Python's own comparison says the same
+    plain = node.op in ("==", "!=") and right.constant and isinstance(right.value, str) and to_number(right.value) is None
+
+    def write(out: Writer) -> str:
+        one, other = left.put(out), right.put(out)
+        return f"({one} {node.op} {other})" if plain else f"{out.bind(compare)}({one}, {other})"
+
+    return Code(write, test=True)
 
 
 _BUILDERS: Mapping[type, Callable[[Any, Any, Context], Code]] = {

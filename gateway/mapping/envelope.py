@@ -19,8 +19,9 @@ from gateway.destination import Envelope
 from gateway.mapping.compile import compile_node, compile_scalar, parse_scalar
 from gateway.mapping.functions import as_text, is_empty
 from gateway.mapping.nodes import Path, Template
-from gateway.mapping.scope import ENVELOPE, WRAP, Code, Context, Run, Scope, check_keys, constant
+from gateway.mapping.scope import ENVELOPE, WRAP, Context, Run, Scope, check_keys
 from gateway.mapping.structure import compile_shape
+from gateway.mapping.writer import Code, constant
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 BODILESS = ("GET", "DELETE", "HEAD")

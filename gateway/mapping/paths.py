@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from gateway.clock import iso
 from gateway.config.words import hint
 from gateway.mapping.nodes import Path
-from gateway.mapping.scope import KNOWN, SECTIONS, Code, Context, Run, Scope, constant
+from gateway.mapping.scope import KNOWN, Context
+from gateway.mapping.values import walk
+from gateway.mapping.writer import Code, Writer, constant
 
 NULL = constant(None)
 BATCH = orjson.Fragment(b"\x00")
 """The list of events while an envelope is rendered: a byte that JSON text never holds, so the envelope splits there."""
-
-
-def walk(value: Any, steps: Sequence[str | int]) -> Any:
-    """Follow steps through maps (by key) and lists (by position); a missing step gives null."""
-    for step in steps:
-        if type(value) is dict:
-            value = value.get(step if type(step) is str else str(step))
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
 
 
 def compile_path(node: Path, leaf: Any, context: Context) -> Code:
@@ -43,9 +31,7 @@ def compile_path(node: Path, leaf: Any, context: Context) -> Code:
         if node.steps:
             context.problem("$batch stands alone: it is the list of events", leaf)
         return constant(BATCH)
-    if root in SECTIONS:
-        return _section(root, node.steps)
-    return Code(_other(root, node.steps))
+    return _lookup(root, -1, node.steps)
 
 
 def _misplaced(node: Path, leaf: Any, context: Context) -> None:
@@ -72,18 +58,7 @@ def _local(node: Path, leaf: Any, context: Context) -> Code:
         slot = 2 * len(context.loops) - 1
     else:
         slot = 2 * (len(context.loops) - 1 - context.loops[::-1].index(node.root))
-    steps = node.steps
-    if not steps:
-        return Code(lambda scope: scope.locals[slot])
-    if len(steps) == 1 and isinstance(steps[0], str):
-        key = steps[0]
-
-        def run(scope: Scope) -> Any:
-            value = scope.locals[slot]
-            return value.get(key) if type(value) is dict else None
-
-        return Code(run, path=(slot, "", key))
-    return Code(lambda scope: walk(scope.locals[slot], steps))
+    return _lookup("", slot, node.steps)
 
 
 def _setting(node: Path, leaf: Any, context: Context) -> Code:
@@ -97,34 +72,15 @@ def _setting(node: Path, leaf: Any, context: Context) -> Code:
     return constant(walk(context.settings.get(name), node.steps[1:]))
 
 
-def _section(root: str, steps: tuple[str | int, ...]) -> Code:
-    if not steps:
-        return Code(lambda scope: scope.data.get(root))
-    if len(steps) == 1 and isinstance(steps[0], str):
-        key = steps[0]
+def _lookup(root: str, slot: int, steps: tuple[str | int, ...]) -> Code:
+    """The value at a path below a root, or below the loop variable in a slot."""
 
-        def run(scope: Scope) -> Any:
-            section = scope.data.get(root)
-            return section.get(key) if type(section) is dict else None
+    def write(out: Writer) -> str:
+        if not steps:
+            return out.root(root, slot)
+        last = steps[-1]
+        if isinstance(last, str):
+            return f"{out.section(root, slot, steps[:-1])}.get({out.key(last)})"
+        return f"walk({out.root(root, slot)}, {out.key_path(steps)})"
 
-        return Code(run, path=(-1, root, key))
-    return Code(lambda scope: walk(scope.data.get(root), steps))
-
-
-def _other(root: str, steps: tuple[str | int, ...]) -> Run:
-    if root == "event":
-        if len(steps) == 1 and isinstance(steps[0], str):
-            key = steps[0]
-            return lambda scope: scope.data.get(key)
-        return lambda scope: walk(scope.data, steps)
-    if root == "name":
-        return lambda scope: walk(scope.name, steps)
-    if root == "now":
-        return lambda scope: walk(iso(scope.now), steps)
-    if root == "res":
-        return lambda scope: walk(scope.reply, steps)
-    if root == "body":
-        return lambda scope: walk(scope.body, steps)
-    if root == "wrap":
-        return lambda scope: walk(scope.wrap, steps)
-    return lambda scope: walk(scope.failure, steps)
+    return Code(write)

@@ -24,7 +24,7 @@ from gateway.mapping.probe import Probe
 from gateway.mapping.replies import Reader
 from gateway.mapping.rules import Require, Rule
 from gateway.mapping.scope import Context, Run, Scope
-from gateway.mapping.structure import elements
+from gateway.mapping.values import elements
 from gateway.outcomes import Ending, Outcome
 
 _PLAIN_NAME = re.compile(r"[^a-z0-9]")

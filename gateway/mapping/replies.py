@@ -25,8 +25,10 @@ from gateway.config.tree import Scalar
 from gateway.destination import Batch, Judgement, Reply, Verdict
 from gateway.mapping.compile import compile_condition, compile_scalar
 from gateway.mapping.functions import as_text, is_empty, to_number
-from gateway.mapping.scope import FAILURE, REPLY, Code, Context, Run, Scope, check_keys
-from gateway.mapping.structure import compile_shape, elements
+from gateway.mapping.scope import FAILURE, REPLY, Context, Run, Scope, check_keys
+from gateway.mapping.structure import compile_shape
+from gateway.mapping.values import elements
+from gateway.mapping.writer import Code
 from gateway.outcomes import FAILURE_REASONS
 
 RULE_KEYS = ("status", "body", "then", "partial", "reason", "error", "retry_after")

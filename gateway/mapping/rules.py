@@ -6,53 +6,88 @@ unmet leaves a rule out; if nothing is left the event is `skipped{incomplete}`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from gateway.config.tree import MarkedList, MarkedMap, Scalar
-from gateway.mapping.compile import compile_condition
+from gateway.mapping.compile import compile_condition, junction
 from gateway.mapping.envelope import Enveloper, compile_envelope
 from gateway.mapping.merge import empty_map, merge, put
-from gateway.mapping.scope import CONDITIONS, Code, Context, Run, Scope, check_keys, constant, key_mark
+from gateway.mapping.scope import CONDITIONS, Context, Run, Scope, check_keys, key_mark
 from gateway.mapping.structure import compile_loop, compile_shape
+from gateway.mapping.writer import Code, Writer, constant
 
 RULE_KEYS = ("name", "require", "when", "each", "body", "endpoint", "wrap")
 REQUIRE_KEYS = ("all", "any")
+Condition = tuple[str, Code]
+"""A condition as it is written, and its code."""
 
 
-@dataclass(frozen=True, slots=True)
 class Require:
     """Conditions that must all hold, and groups of which one must hold as a whole; each with its text."""
 
-    every: tuple[tuple[str, Run], ...]
-    groups: tuple[tuple[str, tuple[Run, ...]], ...]
+    def __init__(self, every: Sequence[Condition], groups: Sequence[Sequence[Condition]]) -> None:
+        self._every = every
+        self._groups = groups
 
-    def lacking(self, scope: Scope) -> str | None:
+    @cached_property
+    def lacking(self) -> Callable[[Scope], str | None]:
         """What is missing, in the words of the mapping; None when nothing is."""
-        for text, run in self.every:
-            if not run(scope):
-                return f"needs {text}"
-        if self.groups and not any(all(run(scope) for run in runs) for _, runs in self.groups):
-            return "needs one of " + ", ".join(text for text, _ in self.groups)
-        return None
+        return Code(self._write).function
+
+    def _write(self, out: Writer) -> str:
+        for text, code in self._every:
+            out.line(f"if not {code.put(out)}: return {out.bind(f'needs {text}')}")
+        if self._groups:
+            found = junction([junction([code for _, code in group], every=True) for group in self._groups], every=False)
+            words = ", ".join(" + ".join(text for text, _ in group) for group in self._groups)
+            out.line(f"if not {found.put(out)}: return {out.bind(f'needs one of {words}')}")
+        return "None"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
-    """One compiled rule. `each` is the list it runs over and `limited` the body after an opt-out of sale.
+    """One compiled rule. `each_code` is the list it runs over and `limited_code` the body after an opt-out of sale.
 
-    `trees` are what name, each, body and limited were compiled from, for the tracing evaluator.
+    `trees` are what name, each, body and limited were compiled from, for the tracing evaluator. The functions are made when
+    an event first needs them.
     """
 
-    name: Run
-    when: Run | None
-    each: Run | None
+    name_code: Code
+    when_code: Code | None
+    each_code: Code | None
     requires: tuple[Require, ...]
-    body: Run
-    limited: Run | None
+    body_code: Code
+    limited_code: Code | None
     envelope: Enveloper
     trees: Mapping[str, Any]
+
+    @cached_property
+    def name(self) -> Run:
+        """The vendor's event name."""
+        return self.name_code.function
+
+    @cached_property
+    def when(self) -> Run | None:
+        """Whether the rule is for this event; None: always."""
+        return self.when_code.function if self.when_code else None
+
+    @cached_property
+    def each(self) -> Run | None:
+        """What the rule runs over; None: once."""
+        return self.each_code.function if self.each_code else None
+
+    @cached_property
+    def body(self) -> Run:
+        """The payload."""
+        return self.body_code.function
+
+    @cached_property
+    def limited(self) -> Run | None:
+        """The payload after an opt-out of sale."""
+        return self.limited_code.function if self.limited_code else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +109,14 @@ def compile_require(tree: Any, context: Context, key: str = "require") -> Requir
         return None
     inner = context.at(key)
     if isinstance(tree, list):
-        return Require(tuple(_conditions(tree, inner)), ())
+        return Require(_conditions(tree, inner), ())
     if not check_keys(inner, tree, REQUIRE_KEYS):
         return None
     groups = []
     for index, group in enumerate(_listed(tree.get("any"), inner.at("any"))):
         conditions = _conditions(group if isinstance(group, list) else [group], inner.at(f"any.{index}"))
-        groups.append((" + ".join(text for text, _ in conditions), tuple(run for _, run in conditions)))
-    return Require(tuple(_conditions(_listed(tree.get("all"), inner.at("all")), inner.at("all"))), tuple(groups))
+        groups.append(conditions)
+    return Require(_conditions(_listed(tree.get("all"), inner.at("all")), inner.at("all")), groups)
 
 
 def _listed(tree: Any, context: Context) -> list[Any]:
@@ -93,8 +128,8 @@ def _listed(tree: Any, context: Context) -> list[Any]:
     return tree
 
 
-def _conditions(tree: list[Any], context: Context) -> list[tuple[str, Run]]:
-    return [(str(leaf), compile_condition(leaf, context).run) for leaf in tree]
+def _conditions(tree: list[Any], context: Context) -> list[Condition]:
+    return [(str(leaf), compile_condition(leaf, context)) for leaf in tree]
 
 
 def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | None:
@@ -114,12 +149,12 @@ def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | No
     if envelope is None:
         return None
     return Rule(
-        name=_name(tree, inside).run,
-        when=compile_condition(tree["when"], inside.at("when")).run if "when" in tree else None,
-        each=each.run if each else None,
+        name_code=_name(tree, inside),
+        when_code=compile_condition(tree["when"], inside.at("when")) if "when" in tree else None,
+        each_code=each,
         requires=tuple(requires),
-        body=code.run,
-        limited=limited.run if limited else None,
+        body_code=code,
+        limited_code=limited,
         envelope=envelope,
         trees={"name": tree.get("name"), "each": tree.get("each"), "body": body, "limited": _limited_tree(body, around.limit)},
     )
@@ -135,7 +170,7 @@ def _each(tree: MarkedMap, context: Context) -> tuple[Code | None, Context]:
 def _name(tree: MarkedMap, context: Context) -> Code:
     leaf = tree.get("name")
     if leaf is None:
-        return Code(lambda scope: scope.data.get("name"))
+        return Code(lambda out: 'data.get("name")')
     inner = context.at("name").narrowed(roots=CONDITIONS, field="name")
     code = compile_shape(leaf, inner)
     if code.constant and isinstance(leaf, Scalar):

@@ -59,36 +59,6 @@ class Scope:
 
 Run = Callable[[Scope], Any]
 Step = Callable[[Any], Any]
-Lookup = tuple[int, str, str]
-"""Where a value stands: the slot of a loop's item, or -1 and a section of the event; and the key in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Something compiled. `constant` tells that `value` is what every run gives; `keeps`: stays although empty.
-
-    The rest lets a map evaluate its commonest fields without a call each: where `path` is set, `run` is that look-up and
-    then `steps`, which stop at null. `base` and `steps` say the same of any other beginning. `flat`: gives no map or list
-    that could hold empties. `listed`: the result stands in a list of its own. `bare`: `run` before it was pruned.
-    `otherwise`: what gives the value where the look-up of `path` is empty.
-    """
-
-    run: Run
-    constant: bool = False
-    value: Any = None
-    keeps: bool = False
-    path: Lookup | None = None
-    base: Run | None = None
-    steps: tuple[Step, ...] = ()
-    flat: bool = False
-    listed: bool = False
-    bare: Run | None = None
-    otherwise: Run | None = None
-
-
-def constant(value: Any, *, keeps: bool = False) -> Code:
-    """Code that gives a value known at load."""
-    return Code(lambda scope: value, True, value, keeps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.mapping.functions import FAILURES, LARGEST, Function, as_text, is_empty
-from gateway.mapping.functions_value import holds
-from gateway.mapping.scope import Context, Run, Scope, Step
+from gateway.mapping.scope import Context, Step
 
 Count = Callable[[], None]
 
@@ -80,18 +79,15 @@ def _each(work: Callable[[str], Any], count: Count | None) -> Callable[[Any], An
     return step
 
 
-def late(inner: Run, known: Function, args: list[Run], context: Context) -> Run:
-    """A function whose arguments are known only per event."""
+def late(known: Function, context: Context) -> Callable[..., Any]:
+    """A function whose arguments are known only per event: called with the value and then the arguments."""
     count = counter(known, context)
-    if known.name in ("then", "default"):
-        return _chosen(inner, known.name == "then", args[0])
 
-    def run(scope: Scope) -> Any:
-        value = inner(scope)
+    def run(value: Any, *args: Any) -> Any:
         if value is None and not known.sees_null:
             return None
         try:
-            work = known.build(*(arg(scope) for arg in args))
+            work = known.build(*args)
         except FAILURES:
             if count is not None:
                 count()
@@ -101,20 +97,7 @@ def late(inner: Run, known: Function, args: list[Run], context: Context) -> Run:
     return run
 
 
-def _chosen(inner: Run, then: bool, other: Run) -> Run:
-    """`then` and `default` with an argument of the event: the argument is worked out only where it is wanted."""
-
-    def run_then(scope: Scope) -> Any:
-        return other(scope) if holds(inner(scope)) else None
-
-    def run_default(scope: Scope) -> Any:
-        value = inner(scope)
-        return other(scope) if is_empty(value) else value
-
-    return run_then if then else run_default
-
-
-def timed(inner: Run, known: Function, context: Context) -> Run:
-    """A function that reads the time."""
+def timed(known: Function, context: Context) -> Callable[[Any, float], Any]:
+    """A function that reads the time: called with the value and the time."""
     count = counter(known, context)
-    return lambda scope: stepped(known, known.build(scope.now), count)(inner(scope))
+    return lambda value, now: stepped(known, known.build(now), count)(value)

@@ -17,8 +17,9 @@ from gateway.mapping.functions import as_text, is_empty
 from gateway.mapping.nodes import Const, Node
 from gateway.mapping.plan import CompiledPlan, uses
 from gateway.mapping.scope import ABSENT, Context, Scope, key_mark
-from gateway.mapping.structure import DIRECTIVES, elements, prune, split_loop
+from gateway.mapping.structure import DIRECTIVES, split_loop
 from gateway.mapping.trace_expression import Step, Surrounding, condition, evaluate
+from gateway.mapping.values import elements, prune
 from gateway.outcomes import Ending
 
 ENVELOPE = "envelope"
@@ -43,7 +44,9 @@ class FieldTrace:
         """The first step whose result is empty (or holds nothing but empties), when the field is not sent."""
         if self.sent:
             return None
-        emptied = (step for step in self.steps if step.kind in ("call", "join") and _bare(step.after) and not _bare(step.before))
+        emptied = (
+            step for step in self.steps if step.kind in ("call", "join") and _bare(step.after) and not _bare(step.before)
+        )
         never = (step for step in self.steps if _bare(step.after) or step.after is False)
         return next(emptied, None) or next(never, None)
 

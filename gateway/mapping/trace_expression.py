@@ -15,9 +15,9 @@ from gateway.mapping.compile import COMPARE
 from gateway.mapping.functions import FAILURES, FUNCTIONS, as_text, is_empty, nothing
 from gateway.mapping.functions_value import holds
 from gateway.mapping.nodes import Alt, Call, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template, Word
-from gateway.mapping.paths import walk
 from gateway.mapping.scope import SECTIONS, Context
 from gateway.mapping.steps import stepped
+from gateway.mapping.values import walk
 
 MASK = "***"
 
