@@ -2,7 +2,7 @@
 
     e      event name (required)            eid    event id: the de-duplication key
     t      time, epoch milliseconds         k      write key (read at the door)
-    u      page URL; without it Referer     r      referrer
+    u      page URL, else the Referer       r      referrer
     v      value                            c      currency
     oid    order: props.transaction_id      cd.X, p.X   props.X (p is a synonym; cd wins)
     uid    user.id                          aid    user.anonymous_id (cid is AMP's synonym)
@@ -13,7 +13,8 @@
     _      cache buster, ignored like every key not named here
 
 Of a repeated key the first wins. A macro that nobody replaced (`${GDPR_CONSENT_755}`, `{{id}}`, `CANONICAL_URL`) counts as
-absent. `+` is a space; broken %-sequences stay as typed and bytes that are not UTF-8 become U+FFFD.
+absent, and the Referer of a page out of an AMP cache is nobody's page. `+` is a space; broken %-sequences stay as typed and
+bytes that are not UTF-8 become U+FFFD.
 
 HEAD requests and prefetches (`Sec-Purpose: prefetch` and its older spellings) are nobody's visit: no event.
 """
@@ -48,8 +49,12 @@ _PREFIXES = {"consent.": "consent", "cd.": "props", "p.": "props"}
 _MACRO = re.compile(
     r"\$\{[^}]*\}|\{\{[^}]*\}\}|%%[^%]*%%|\[[A-Z][A-Z0-9_]*\]"
     r"|(?:AMPDOC|CANONICAL|SOURCE)_(?:URL|HOST|HOSTNAME|PATH)|DOCUMENT_REFERRER|EXTERNAL_REFERRER|TITLE|RANDOM|TIMESTAMP"
-    r"|(?:CLIENT_ID|QUERY_PARAM|LINKER_PARAM)\([^)]*\)"
+    r"|PAGE_VIEW_ID(?:_64)?|TIMEZONE(?:_CODE)?|USER_AGENT|BROWSER_LANGUAGE|AMP_VERSION|VIEWER|COUNTER|AMP_GEO"
+    r"|(?:AVAILABLE_)?(?:SCREEN|VIEWPORT)_(?:WIDTH|HEIGHT)"
+    r"|(?:CLIENT_ID|QUERY_PARAM|LINKER_PARAM|AMP_GEO)(?:\([^)]*\))?"
 )
+_CACHE = re.compile(r"https://[^/?#]+\.(?:cdn\.ampproject\.org|bing-amp\.com)(?:[/?#].*)?", re.IGNORECASE)
+"""A page out of an AMP cache: its address is not the site's."""
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -61,8 +66,9 @@ def decode(hit: Hit) -> list[RawEvent | Refused]:
         raise TooLarge("the query is over 64 KiB")
     given = parameters(hit.query)
     data = _sections(given)
-    if "url" not in data.get("page", {}) and hit.headers.get("referer"):
-        data.setdefault("page", {})["url"] = hit.headers["referer"]
+    referer = hit.headers.get("referer", "")
+    if referer and "url" not in data.get("page", {}) and not _CACHE.fullmatch(referer):
+        data.setdefault("page", {})["url"] = referer
     return [RawEvent("pixel", event_name(given.get("e", "")), data, id=given.get("eid"), time=given.get("t"))]
 
 

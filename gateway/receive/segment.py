@@ -121,5 +121,7 @@ def _named(kind: str, call: dict[str, Any], props: dict[str, Any]) -> None:
                 props[key] = call[key]
     if (group := fields.first(call.get("groupId"), context.get("groupId"))) is not None:
         props["group_id"] = group
-    if kind == "alias" and (previous := fields.first(call.get("previousId"), call.get("from"))) is not None:
-        props["previous_id"] = previous
+    if kind == "alias":
+        previous = fields.first(call.get("previousId"), call.get("from"), call.get("anonymousId"))
+        if previous is not None:
+            props["previous_id"] = previous
