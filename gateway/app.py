@@ -26,6 +26,7 @@ from gateway.config.models import Gateway
 from gateway.config.watch import changes
 from gateway.consent_watch import ConsentWatch, deciding_signal
 from gateway.consents import StoredConsents
+from gateway.deliver.direct import DirectTransport
 from gateway.deliver.transport import AiohttpTransport, Transport
 from gateway.errors import ConfigErrors, GatewayError, Problem
 from gateway.intake import DurableIntake
@@ -75,6 +76,7 @@ class Tagway:
         self.consent_watch = ConsentWatch(self._deciding_signal)
         self._drain = drain
         self._stopping = False
+        self.draining = False
         self._reloading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
@@ -133,6 +135,8 @@ class Tagway:
         reasons = []
         if self._stopping:
             reasons.append("stopping")
+        if self.draining:
+            reasons.append("draining")
         if self.store.full:
             reasons.append("the store is full")
         return {"ready": not reasons, "reasons": reasons, "notes": self.door.notes()}
@@ -222,9 +226,8 @@ def store_path(config: Gateway) -> Path:
 
 
 def direct_transport(one: Ready) -> Transport:
-    """aiohttp, guarded against private addresses except those the operator allowed."""
-    config = one.config
-    return AiohttpTransport(config)
+    """The client that the destination's file asks for, guarded against private addresses except those it allows."""
+    return AiohttpTransport(one.config) if one.config.transport == "aiohttp" else DirectTransport(one.config)
 
 
 def refuse_open_listeners(config: Gateway) -> None:

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.config.models import DestinationConfig
+from gateway.deliver.direct import DirectTransport
 from gateway.deliver.guard import Guard, guard_of, loopback_literal
 from gateway.deliver.transport import REPLY_BYTES, AiohttpTransport, Transport, classified
 from gateway.destination import Request
@@ -61,10 +62,19 @@ async def vendor() -> AsyncIterator[Vendor]:
     fake.check()
 
 
-@pytest.fixture(params=[AiohttpTransport], ids=["aiohttp"])
-async def transport(vendor: Vendor, request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+Make = Callable[..., AiohttpTransport | DirectTransport]
+
+
+@pytest.fixture(params=[AiohttpTransport, DirectTransport], ids=["aiohttp", "direct"])
+def make(request: pytest.FixtureRequest) -> Make:
     """Every transport there is; what is tested with it holds for all of them."""
-    made = request.param(config(endpoint=vendor.url()), total=0.4, connect=0.2)
+    made: Make = request.param
+    return made
+
+
+@pytest.fixture
+async def transport(vendor: Vendor, make: Make) -> AsyncIterator[Transport]:
+    made = make(config(endpoint=vendor.url()), total=0.4, connect=0.2)
     yield made
     await made.close()
 
@@ -94,7 +104,7 @@ async def test_connections_are_recycled_after_five_minutes(
 ) -> None:
     vendor.always(Play())
     await transport.send(post(vendor.url()))
-    monkeypatch.setattr("gateway.deliver.transport.RECYCLE_SECONDS", 0.0)
+    monkeypatch.setattr(f"{type(transport).__module__}.RECYCLE_SECONDS", 0.0)
     await transport.send(post(vendor.url()))
     assert len({seen.peer for seen in vendor.seen}) == 2
 
@@ -187,8 +197,8 @@ async def test_a_request_that_cannot_be_sent_raises_before_anything_is_sent(
     assert vendor.seen == []
 
 
-async def test_a_refused_connection_is_connect(transport: Transport, unused: int) -> None:
-    made = AiohttpTransport(config(endpoint=f"http://127.0.0.1:{unused}"))
+async def test_a_refused_connection_is_connect(transport: Transport, unused: int, make: Make) -> None:
+    made = make(config(endpoint=f"http://127.0.0.1:{unused}"))
     assert (await made.send(post(f"http://127.0.0.1:{unused}/"))).error == "connect"
     await made.close()
 
@@ -200,8 +210,8 @@ def unused() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_closing_twice_is_fine_and_sending_afterwards_is_not(vendor: Vendor) -> None:
-    made = AiohttpTransport(config(endpoint=vendor.url()))
+async def test_closing_twice_is_fine_and_sending_afterwards_is_not(vendor: Vendor, make: Make) -> None:
+    made = make(config(endpoint=vendor.url()))
     vendor.answers(Play())
     await made.send(post(vendor.url()))
     await made.close()
@@ -213,26 +223,26 @@ async def test_closing_twice_is_fine_and_sending_afterwards_is_not(vendor: Vendo
 # --- names
 
 
-async def test_a_name_that_is_not_known_is_dns(vendor: Vendor) -> None:
-    made = AiohttpTransport(config(allow_http=True), resolver=Names(""))
+async def test_a_name_that_is_not_known_is_dns(vendor: Vendor, make: Make) -> None:
+    made = make(config(allow_http=True), resolver=Names(""))
     reply = await made.send(post("http://vendor.example/"))
     assert (reply.status, reply.error) == (0, "dns")
     await made.close()
 
 
-async def test_a_name_that_turns_to_a_private_address_is_refused(vendor: Vendor) -> None:
+async def test_a_name_that_turns_to_a_private_address_is_refused(vendor: Vendor, make: Make) -> None:
     names = Names("127.0.0.1", "10.0.0.1")
-    made = AiohttpTransport(config(allow_http=True, allow_private=["127.0.0.0/8"]), resolver=names)
+    made = make(config(allow_http=True, allow_private=["127.0.0.0/8"]), resolver=names)
     vendor.answers(Play(headers={"Connection": "close"}))
     assert (await made.send(post(vendor.url(host="vendor.example")))).status == 200
-    made._pool.session.connector.clear_dns_cache()  # type: ignore[union-attr]
+    made.forget_names()
     reply = await made.send(post(vendor.url(host="vendor.example")))
     assert (reply.error, names.asked) == ("connect", 2)
     assert b"10.0.0.1 is not public" in reply.body
     await made.close()
 
 
-async def test_names_that_hang_hold_up_nobody(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_that_hang_hold_up_nobody(vendor: Vendor, monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     """Forty look-ups that never end; another lane's name and the shared threads still answer at once."""
     release, found = threading.Event(), socket.getaddrinfo
 
@@ -243,8 +253,8 @@ async def test_names_that_hang_hold_up_nobody(vendor: Vendor, monkeypatch: pytes
         return found("127.0.0.1", *rest)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    hung = [AiohttpTransport(config(allow_http=True), total=0.2, connect=0.1) for _ in range(40)]
-    healthy = AiohttpTransport(config(allow_http=True, allow_private=["127.0.0.0/8"]))
+    hung = [make(config(allow_http=True), total=0.2, connect=0.1) for _ in range(40)]
+    healthy = make(config(allow_http=True, allow_private=["127.0.0.0/8"]))
     vendor.answers(Play())
     lost = [asyncio.create_task(made.send(post(f"http://hung-{n}.example/"))) for n, made in enumerate(hung)]
     await asyncio.sleep(0.02)
@@ -275,7 +285,7 @@ def test_there_are_sixty_of_them() -> None:
 
 
 @pytest.mark.parametrize("host", FORBIDDEN)
-async def test_a_private_address_is_never_connected(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_private_address_is_never_connected(host: str, monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     connected: list[Any] = []
 
     async def sock_connect(_loop: Any, _sock: Any, address: Any) -> None:
@@ -283,7 +293,7 @@ async def test_a_private_address_is_never_connected(host: str, monkeypatch: pyte
         raise OSError("must not get here")
 
     monkeypatch.setattr("asyncio.selector_events.BaseSelectorEventLoop.sock_connect", sock_connect)
-    made = AiohttpTransport(config(allow_http=True, allow_private=["198.51.99.0/24"]), total=2)
+    made = make(config(allow_http=True, allow_private=["198.51.99.0/24"]), total=2)
     try:
         reply = await made.send(post(f"http://{host}/latest/meta-data/"))
         assert (reply.status, connected) == (0, [])
@@ -334,8 +344,8 @@ def test_allowed_networks_open_what_they_name_and_no_more() -> None:
     assert not guard.allows("10.2.0.1", 443)
 
 
-async def test_plain_http_needs_permission() -> None:
-    made = AiohttpTransport(config())
+async def test_plain_http_needs_permission(make: Make) -> None:
+    made = make(config())
     reply = await made.send(post("http://vendor.example/"))
     assert (reply.status, reply.error) == (0, "connect")
     assert b"plain http is refused" in reply.body
@@ -394,14 +404,14 @@ def _sign_with_dates(folder: Path, command: list[str], start: datetime.datetime,
     ids=["trusted", "self-signed", "expired", "wrong host"],
 )
 async def test_a_certificate_that_does_not_verify_gets_no_byte(
-    tmp_path: Path, name: str, ago: int, trusted: bool, delivered: bool
+    tmp_path: Path, name: str, ago: int, trusted: bool, delivered: bool, make: Make
 ) -> None:
     cert, key = certificate(tmp_path, name, ago=ago)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     vendor = await Vendor().start(context)
     vendor.always(Play())
-    made = AiohttpTransport(config(endpoint=vendor.url()), ca_file=str(cert) if trusted else None)
+    made = make(config(endpoint=vendor.url()), ca_file=str(cert) if trusted else None)
     reply = await made.send(post(vendor.url()))
     assert (reply.status, reply.error) == ((200, "") if delivered else (0, "tls"))
     assert len(vendor.seen) == int(delivered)
@@ -410,14 +420,14 @@ async def test_a_certificate_that_does_not_verify_gets_no_byte(
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-async def test_tls_1_1_is_refused(tmp_path: Path) -> None:
+async def test_tls_1_1_is_refused(tmp_path: Path, make: Make) -> None:
     cert, key = certificate(tmp_path, "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.load_cert_chain(cert, key)
     vendor = await Vendor().start(context)
-    made = AiohttpTransport(config(endpoint=vendor.url()), ca_file=str(cert))
+    made = make(config(endpoint=vendor.url()), ca_file=str(cert))
     reply = await made.send(post(vendor.url()))
     assert (reply.status, vendor.seen) == (0, [])
     assert reply.error in ("tls", "connect")
@@ -441,8 +451,8 @@ def test_every_network_error_is_one_of_the_closed_words(error: Exception, word: 
     assert classified(error) == word
 
 
-async def test_a_hundred_requests_at_once_stay_within_the_limit_of_the_lane(vendor: Vendor) -> None:
-    made = AiohttpTransport(config(endpoint=vendor.url(), limits={"concurrency": 4}))
+async def test_a_hundred_requests_at_once_stay_within_the_limit_of_the_lane(vendor: Vendor, make: Make) -> None:
+    made = make(config(endpoint=vendor.url(), limits={"concurrency": 4}))
     vendor.always(Play(delay=0.005))
     replies = await asyncio.gather(*(made.send(post(vendor.url())) for _ in range(100)))
     assert {reply.status for reply in replies} == {200}

@@ -316,6 +316,10 @@ class DestinationConfig(Strict):
         default=None,
         description="another base than the vendor's, scheme://host[:port][/prefix], put before the manifest's path",
     )
+    transport: Literal["direct", "aiohttp"] = Field(
+        default="direct",
+        description="how requests leave: `direct`, the lean client; `aiohttp`, should a vendor not get on with it",
+    )
     allow_private: list[Network] = Field(default_factory=list, description="private networks that this destination may reach")
     allow_http: bool = Field(default=False, description="whether plain http will do")
     defaults: Any = Field(default=None, description="merged into the manifest's `defaults`: fields of every event")

@@ -8,6 +8,7 @@ settle.py     several parts, one outcome
 circuit.py    when a lane may send: breaker.py (vendor down) and pause.py (vendor refuses us)
 retry.py      when a failed event is tried again, and when it is dead
 limits.py     what manifest and customer allow: rate, concurrency, sizes, age
-transport.py  `send(Request) -> Reply`; guard.py keeps it away from private addresses
+transport.py  `send(Request) -> Reply` through aiohttp; direct.py and exchange.py do the same for a quarter of the CPU
+guard.py      keeps all of them away from private addresses
 parked.py     a lane that no file names any more
 """

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import threading
+import time
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""An entry of getaddrinfo."""
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
@@ -32,6 +36,67 @@ class ThreadResolver(AbstractResolver):
 
     async def close(self) -> None:
         """There is nothing to let go of."""
+
+
+class NameCache:
+    """The addresses of hosts, kept for `seconds`; a host is asked for once at a time however many wait for it."""
+
+    def __init__(self, resolver: AbstractResolver, seconds: float) -> None:
+        self._resolver, self._seconds = resolver, seconds
+        self._known: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Task[list[AddressInfo]]] = {}
+
+    async def addresses(self, host: str, port: int) -> list[AddressInfo]:
+        """Where a host can be reached; an IP address written out is itself. Raises OSError for an unknown name."""
+        if literal := _literal(host, port):
+            return [literal]
+        key = (host, port)
+        until, infos = self._known.get(key, (0.0, []))
+        if until > time.monotonic():
+            return infos
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key), name=f"look-up-{host[:40]}")
+            task.add_done_callback(_retrieved)
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Ask again the next time."""
+        self._known.clear()
+
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        for task in self._asking.values():
+            task.cancel()
+
+    async def _ask(self, key: tuple[str, int]) -> list[AddressInfo]:
+        host, port = key
+        try:
+            found = await self._resolver.resolve(host, port, socket.AF_UNSPEC)
+        finally:
+            del self._asking[key]
+        infos = [_info(one["family"], one["host"], one["port"]) for one in found]
+        self._known[key] = (time.monotonic() + self._seconds, infos)
+        return infos
+
+
+def _retrieved(task: asyncio.Task[Any]) -> None:
+    """Those who waited have seen the error; where all of them have left, nobody needs to."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _literal(host: str, port: int) -> AddressInfo | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return _info(socket.AF_INET6 if address.version == 6 else socket.AF_INET, host, port)
+
+
+def _info(family: int, host: str, port: int) -> AddressInfo:
+    address: tuple[Any, ...] = (host, port) if family == socket.AF_INET else (host, port, 0, 0)
+    return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)
 
 
 async def _in_thread(host: str, port: int, family: int) -> list[Any]:

@@ -1,6 +1,6 @@
-"""How a request leaves the house: `Transport.send(Request) -> Reply`. AiohttpTransport is the one that is used.
+"""How a request leaves the house: `Transport.send(Request) -> Reply`, and AiohttpTransport, which does it through aiohttp.
 
-What it promises, whatever the vendor does:
+Lanes use DirectTransport (direct.py) unless their file says `transport: aiohttp`. What both promise, whatever the vendor does:
 - `send` returns within 10 s (connecting: 3 s); a network error is a Reply with status 0 and one of the closed words
   timeout, connect, tls, dns in `error`, never an exception. Only a request that cannot be put on the wire raises ValueError.
 - No redirect is followed, no proxy of the environment is used, certificates are always verified, TLS is 1.2 or newer.
@@ -16,6 +16,7 @@ import re
 import ssl
 import time
 import zlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
 
@@ -35,7 +36,8 @@ RECYCLE_SECONDS = 300.0
 DNS_SECONDS = 10
 _URL = re.compile(r"https?://[\x21-\x7e]+")
 _HEADER = re.compile(r"[\x20-\x7e]*")
-_OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"Tagway/{__version__}"}
+OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"Tagway/{__version__}"}
+PLAIN_REFUSED = b"plain http is refused; use https or set allow_http"
 
 
 class Transport(Protocol):
@@ -95,10 +97,11 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> Reply:
         """See Transport."""
-        url = self._checked(request)
+        url = checked_url(request.url)
+        checked_values(request.headers)
         if url.scheme == "http" and not (self._allow_http or self._guard.permits_plain(url.raw_host or "", url.port or 80)):
-            return Reply(0, body=b"plain http is refused; use https or set allow_http", error="connect")
-        headers = {**_OWN_HEADERS, **request.headers}
+            return Reply(0, body=PLAIN_REFUSED, error="connect")
+        headers = {**OWN_HEADERS, **request.headers}
         pool = await self._current()
         pool.users += 1
         started = time.perf_counter()
@@ -120,13 +123,10 @@ class AiohttpTransport:
         if pool:
             await pool.session.close()
 
-    @staticmethod
-    def _checked(request: Request) -> URL:
-        if not _URL.fullmatch(request.url):
-            raise ValueError("the URL holds characters that cannot be sent")
-        if not all(_HEADER.fullmatch(value) for value in request.headers.values()):
-            raise ValueError("a header holds characters other than visible ASCII")
-        return URL(request.url, encoded=True)
+    def forget_names(self) -> None:
+        """Look names up again from the next connection on."""
+        if self._pool and isinstance(self._pool.session.connector, aiohttp.TCPConnector):
+            self._pool.session.connector.clear_dns_cache()
 
     async def _exchange(
         self, pool: _Pool, request: Request, url: URL, headers: dict[str, str]
@@ -171,6 +171,19 @@ class AiohttpTransport:
             trust_env=False,
             skip_auto_headers=("Content-Type", "Accept"),
         )
+
+
+def checked_url(url: str) -> URL:
+    """The URL, taken as it is. Raises ValueError for one that cannot be sent."""
+    if not _URL.fullmatch(url):
+        raise ValueError("the URL holds characters that cannot be sent")
+    return URL(url, encoded=True)
+
+
+def checked_values(headers: Mapping[str, str]) -> None:
+    """Raises ValueError for a header value that could be read as more than one."""
+    if not all(map(_HEADER.fullmatch, headers.values())):
+        raise ValueError("a header holds characters other than visible ASCII")
 
 
 async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
