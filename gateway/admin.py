@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FREE = frozenset({"/healthz", "/readyz", "/robots.txt"})
+_NO_TOKEN = "the admin token is missing or wrong: send Authorization: Bearer <token>"
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -63,6 +64,7 @@ class AdminApi:
                 web.post("/replay", self.replay),
                 web.post("/erase", self.erase),
                 web.post("/reload", self.reload),
+                web.post("/drain", self.drain),
                 web.get("/events/{id}", self.event),
                 web.get("/orders/{order}", self.order),
                 *health_routes(self._gateway.ready),
@@ -79,7 +81,7 @@ class AdminApi:
             return await handler(request)
         refusal = self._refusal(request)
         if refusal:
-            return answer({"error": refusal}, 401 if "token" in refusal else 403)
+            return answer({"error": refusal}, 401 if refusal == _NO_TOKEN else 403)
         try:
             return await handler(request)
         except (BadQuery, ConfigErrors) as error:
@@ -95,7 +97,7 @@ class AdminApi:
         if token and not is_open(request):
             given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
             if not hmac.compare_digest(given, token.encode()) and not self._has_cookie(request, token):
-                return "the admin token is missing or wrong: send Authorization: Bearer <token>"
+                return _NO_TOKEN
         elif not token and _host_name(request.host) not in _LOOPBACK_NAMES:
             return "without a token the admin listener answers only to localhost"
         origin = request.headers.get("Origin")
@@ -145,7 +147,7 @@ class AdminApi:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         async for progress in self._gateway.store.replay(lane, since):
-            await response.write(orjson.dumps({"done": progress.done, "total": progress.total}) + b"\n")
+            await response.write(orjson.dumps({"done": progress.done, "total": progress.total, "queued": progress.queued}) + b"\n")
         await response.write_eof()
         return response
 
@@ -166,6 +168,11 @@ class AdminApi:
         """Read the configuration again; a bad one changes nothing."""
         await self._gateway.reload()
         return answer({"reloaded": True, "hash": self._gateway.config.hash})
+
+    async def drain(self, request: web.Request) -> web.Response:
+        """Turn /readyz false so that a balancer sends no more, or true again; deliveries go on either way."""
+        self._gateway.draining = bool((await _json(request)).get("on", True))
+        return answer({"draining": self._gateway.draining})
 
     async def event(self, request: web.Request) -> web.Response:
         """All that is known of one event by its id."""

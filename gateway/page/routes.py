@@ -202,7 +202,7 @@ class PageRoutes:
         """Everything of an event."""
         found = await self._gateway.store.find(request.match_info["id"])
         stories = await self.stories([Logged(s, n, "", event_id(body), at, body) for s, n, body, at in found[:MOST_STORIES]])
-        return _json({"stories": stories}, 200 if stories else 404)
+        return _json({"stories": stories})
 
     async def find_order(self, order: str) -> list[Logged]:
         """The events of an order, newest first."""

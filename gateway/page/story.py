@@ -29,6 +29,7 @@ from gateway.receive.hit import Hit
 MOST_FIELDS = 400
 MOST_NEIGHBOURS = 50
 """Events that shared a request and are asked for personal values."""
+_SAID_BY = {"event": "the hit itself", "_tw_consent": "our consent cookie", "withdrawal": "the visitor's withdrawal"}
 _PERSONAL_PATHS = ("user", "ids", "raw", "device.ip", "device.user_agent", "device.advertising_id", "device.id", "geo.city")
 
 
@@ -71,10 +72,9 @@ class Teller:
 
     def _steps(self, found: Found, data: Mapping[str, Any], known: Known) -> list[dict[str, Any]]:
         row = found.row
-        sentences = [f"It came in through source {row.source} as {data.get('dialect', 'an unknown dialect')} and was on disk"]
-        sentences[0] += f" before it was answered, at {iso(row.received)}."
+        came = f"It came in through source {row.source} as {data.get('dialect', 'unknown')}, and was on disk before the answer."
         return [
-            _step("Hit", " ".join(sentences), []),
+            _step("Hit", came, []),
             _step("Normalise", _normalised(found, data), []),
             self._enriched(data, known),
             self._consent(row.source, data),
@@ -109,7 +109,7 @@ class Teller:
         words = (
             f"Decided by {', '.join(names)}." if names else "No signal came with the hit; what nobody allowed counts as denied."
         )
-        if consent.get("jurisdiction"):
+        if consent.get("jurisdiction", "unknown") != "unknown":
             words += f" Law of the place: {consent['jurisdiction']}."
         return _step("Consent", words, rows, [self._places.consent_rules(source).to_json()])
 
@@ -138,7 +138,7 @@ class Teller:
             replies.add([(n, firing) for n, firing in enumerate(found.firings) if firing.lane == lane])
             told |= end_of(lane, fate, replies.of(lane, found.row.number), one, data, lambda text: self._mask.text(text, known))
         if one is None or decision is None:
-            told["change"] = [{"words": "put its file back to send to it again", "place": ""}] if one is None else []
+            told["change"] = [{"words": "put its file back", "place": ""}] if one is None else []
             return told
         ending = fate.ending if fate and fate.ending else (fate.why if fate else None) or decision.ending
         name = str(data.get("name", ""))
@@ -222,7 +222,7 @@ def _key(path: str) -> str:
 
 def _deciders(consent: Mapping[str, Any], purpose: str) -> str:
     names = [str(one.get("name")) for one in consent.get("sources", ()) if purpose in one.get("purposes", ())]
-    return ", ".join(names) or "nobody"
+    return ", ".join(_SAID_BY.get(name, name) for name in names) or "nobody"
 
 
 def _of_a_person(field: FieldTrace) -> bool:

@@ -3,6 +3,7 @@
 import { $, call, h, kindOf, iconOf, moment, number, write } from "./dom.js";
 
 const MOST = 200;
+const AGAIN_MS = 2000;
 let letters = [];
 const chosen = new Set();
 const filter = { to: "", reason: "", name: "" };
@@ -128,6 +129,7 @@ async function act(path, field, words) {
     chosen.clear();
     await load();
     write(parts.words, `${number(answer[field])} ${words}.`);
+    setTimeout(load, AGAIN_MS); // what is refused once more comes back
   } catch (error) {
     write(parts.words, error.message);
     buttons();

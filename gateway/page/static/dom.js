@@ -1,4 +1,4 @@
-// Small helpers: elements without innerHTML, requests, words for outcomes.
+// Small helpers: elements of text and children alone, requests, words for outcomes.
 
 /** An element: h("a", {href: "#/", class: "x"}, "text", child). Text is always text, never markup. */
 export function h(tag, attributes = {}, ...children) {
@@ -10,6 +10,11 @@ export function h(tag, attributes = {}, ...children) {
   }
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return made;
+}
+
+/** replaceChildren that leaves out null. */
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
 }
 
 export const $ = (id) => document.getElementById(id);

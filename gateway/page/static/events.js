@@ -29,9 +29,9 @@ export function start() {
 }
 
 /** Shows the events of one destination that ended so. */
-export function choose(destination, state, reason) {
+export function choose(destination, state, reason, words) {
   const outcome = state === "queued" ? "queued" : reason ? `${state}/${reason}` : state;
-  option($("filter-outcome"), outcome, reason || state);
+  option($("filter-outcome"), outcome, words);
   $("filter-text").value = "";
   $("filter-destination").value = destination;
   $("filter-outcome").value = outcome;
@@ -50,7 +50,10 @@ export function setLanes(names) {
   for (const name of names) option(select, name, name);
   rows.clear();
   const columns = names.length <= MOST_COLUMNS ? names : ["what became of it"];
-  $("events-head").replaceChildren(h("tr", {}, ["time", "event", ...columns].map((name) => h("th", { scope: "col" }, name))));
+  const head = ["time", "event", ...columns].map((name) => h("th", { scope: "col", role: "columnheader" }, name));
+  $("events-head").replaceChildren(h("tr", { role: "row" }, head));
+  const widths = names.length <= MOST_COLUMNS ? `repeat(${names.length}, minmax(112px, 1fr))` : "3fr";
+  document.querySelector("table.events").style.setProperty("--columns", `88px minmax(150px, 2fr) ${widths}`);
   schedule();
 }
 
@@ -171,15 +174,15 @@ function newRow(one) {
   const about = [one.order && `order ${one.order}`, one.value, one.page].filter(Boolean).join(" · ");
   const row = h(
     "tr",
-    {},
-    h("td", { class: "time" }, h("time", { datetime: one.received }, clock(one.received))),
-    h("td", { class: "what" }, h("a", { href: `#/event/${encodeURIComponent(one.id)}` }, one.name), about && h("span", {}, about)),
+    { role: "row" },
+    h("td", { role: "cell", class: "time" }, h("time", { datetime: one.received }, clock(one.received))),
+    h("td", { role: "cell", class: "what" }, h("a", { href: `#/event/${encodeURIComponent(one.id)}` }, one.name), about && h("span", {}, about)),
   );
   const kept = { row, ends: {}, text: {} };
   if (lanes.length <= MOST_COLUMNS) {
-    for (const lane of lanes) row.append((kept.ends[lane] = h("td", { class: "end" })));
+    for (const lane of lanes) row.append((kept.ends[lane] = h("td", { role: "cell", class: "end" })));
   } else {
-    row.append((kept.all = h("td", { class: "end" }, h("div", { class: "chips" }))));
+    row.append((kept.all = h("td", { role: "cell", class: "end" }, h("div", { class: "chips" }))));
   }
   rows.set(one.key, kept);
   return kept;
@@ -211,9 +214,9 @@ function labelled(lane, end) {
 
 function showEmpty(count) {
   const empty = $("events-empty");
-  empty.hidden = count > 0;
+  empty.hidden = count > 0 || !hint;
   document.querySelector("table.events").hidden = count === 0;
-  if (count) return;
+  if (count || !hint) return;
   const why = events.length ? "filter" : "none";
   if (empty.dataset.why === why + hint) return;
   empty.dataset.why = why + hint;
@@ -241,8 +244,10 @@ function note(count) {
 function showRate() {
   const now = performance.now();
   while (passes.length && passes[0][0] < now - 60000) passes.shift();
-  const count = passes.reduce((sum, [, n]) => sum + n, 0);
-  write($("rate"), `${number(count)} events in the last minute`);
+  const since = Date.now() - 60000;
+  const listed = events.findIndex((one) => new Date(one.received).getTime() < since);
+  const count = Math.max(passes.reduce((sum, [, n]) => sum + n, 0), listed < 0 ? events.length : listed);
+  write($("rate"), count === 1 ? "1 event in the last minute" : `${number(count)} events in the last minute`);
   if (paused) note(shown().length);
 }
 

@@ -1,11 +1,11 @@
 // The top of the page: one card per destination with its lane and its equation, the sources, what needs a look.
 
-import { $, ago, h, iconOf, kindOf, number, write } from "./dom.js";
+import { $, ago, fill, h, iconOf, kindOf, number, write } from "./dom.js";
 
 const cards = new Map();
 let said = "";
 
-/** `choose(destination, state, reason)` filters the list of events. */
+/** `choose(destination, state, reason, words)` filters the list of events. */
 export function showOverview(top, choose) {
   showNotices(top.notices);
   const sources = top.sources.map(
@@ -16,7 +16,7 @@ export function showOverview(top, choose) {
   const box = $("destinations");
   for (const [index, one] of top.destinations.entries()) {
     const card = cards.get(one.destination) || newCard(one.destination);
-    fill(card, one, choose);
+    fillCard(card, one, choose);
     if (box.children[index] !== card.root) box.insertBefore(card.root, box.children[index] || null);
   }
   for (const [name, card] of cards) {
@@ -57,14 +57,15 @@ function newCard(name) {
   return card;
 }
 
-function fill(card, one, choose) {
+function fillCard(card, one, choose) {
   const last = one.last_delivery ? `last delivery ${ago(one.last_delivery)}` : "nothing delivered yet";
   const waiting = one.oldest ? `oldest waits since ${ago(one.oldest).replace(" ago", "")}` : "";
   const text = JSON.stringify([one.equation, one.state, one.reason, one.mode, one.note, last, waiting]);
   if (card.text === text) return;
   card.text = text;
   card.root.classList.toggle("stopped", one.state === "open" || one.state === "paused");
-  card.title.replaceChildren(
+  fill(
+    card.title,
     h("h3", {}, one.destination + (one.equation.confirmed ? "" : " *")),
     h("span", { class: `state ${one.state}` }, `${{ running: "●", open: "▲", paused: "❚❚" }[one.state] || "○"} ${one.words}`),
     one.mode_words && one.state !== "off" ? h("span", { class: "chip skip" }, one.mode_words) : null,
@@ -97,7 +98,8 @@ function fillSum(sum, one, terms, choose) {
   const keys = terms.map((term) => `${term.outcome}/${term.reason}`).join(" ");
   if (sum.dataset.keys !== keys) {
     sum.dataset.keys = keys;
-    sum.replaceChildren(
+    fill(
+      sum,
       h("b", {}), " accepted ", h("span", { class: "op" }, "="),
       ...terms.flatMap((term, index) => [index ? h("span", { class: "op" }, "+") : null, termButton(term, destination, choose)]),
       h("span", { class: "mark" }),
@@ -118,7 +120,7 @@ function termButton(term, destination, choose) {
   const title = `Show these events of ${destination}`;
   return h(
     "button",
-    { type: "button", class: `chip ${kind}`, title, onclick: () => choose(destination, term.outcome, term.reason) },
+    { type: "button", class: `chip ${kind}`, title, onclick: () => choose(destination, term.outcome, term.reason, term.words) },
     h("span", { "aria-hidden": "true" }, iconOf(kind)), h("b", {}), term.words,
   );
 }

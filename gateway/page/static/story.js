@@ -10,7 +10,7 @@ export async function showStory(what, key) {
   let stories = [];
   try {
     if (what !== "event") stories = (await call(`/orders/${encodeURIComponent(key)}`)).stories;
-    if (!stories.length && what !== "order") stories = await byId(key);
+    if (!stories.length && what !== "order") stories = (await call(`/story/${encodeURIComponent(key)}`)).stories;
   } catch (error) {
     box.replaceChildren(back(), h("h1", { tabindex: "-1" }, "It could not be looked up"), h("p", {}, error.message));
     return;
@@ -19,15 +19,6 @@ export async function showStory(what, key) {
   document.title = stories.length ? `${stories[0].name} ${stories[0].order || ""} – Tagway` : "Tagway";
   box.querySelector("h1").focus({ preventScroll: true });
   window.scrollTo(0, 0);
-}
-
-async function byId(key) {
-  try {
-    return (await call(`/story/${encodeURIComponent(key)}`)).stories;
-  } catch (error) {
-    if (error.status === 404) return [];
-    throw error;
-  }
 }
 
 const back = () => h("p", {}, h("a", { href: "#/" }, "← all events"));
@@ -53,7 +44,7 @@ function told(story) {
     ),
     h("ol", { class: "steps", "aria-label": "What the stages made of it" }, story.steps.map(step)),
     h("h2", {}, "What became of it"),
-    ...story.destinations.map(destination),
+    h("div", { class: "ends" }, story.destinations.map(destination)),
     fold("The event as it is stored, personal data masked", json(story.event)),
   ];
 }
@@ -65,7 +56,7 @@ function labelled(one) {
 }
 
 function step(one) {
-  return h("li", {}, h("h3", {}, one.title), h("p", {}, one.words), one.rows.length ? rows(one.rows) : null, one.change.map(change));
+  return h("li", {}, h("h3", {}, one.title), h("p", {}, one.words), one.rows.length ? rows(one.rows) : null, one.change.map((each) => change(each, true)));
 }
 
 function rows(list) {
@@ -79,20 +70,24 @@ function destination(one) {
     { class: "to-one", "aria-label": one.destination },
     h("div", { class: "title" }, h("h3", {}, one.destination), chip(one), one.mode && one.mode !== "live" ? h("span", { class: "chip skip" }, one.mode) : null),
     h("p", {}, [one.sentence, one.detail].filter(Boolean).join(" ")),
-    (one.change || []).map(change),
-    one.answers.length ? fold(`The vendor's ${one.answers.length === 1 ? "answer" : `${one.answers.length} answers`}`, ...one.answers.map(answer), !["delivered", "skipped"].includes(one.state)) : null,
+    (one.change || []).map((each) => change(each, one.state === "delivered")),
+    one.answers.length ? fold(`The vendor's ${one.answers.length === 1 ? "answer" : `${one.answers.length} answers`}`, ...one.answers.map(answer), one.answers.length === 1 || one.state !== "delivered") : null,
     (one.requests || []).length ? fold("The request, as the files make it now (masked)", ...one.requests.map(request)) : null,
     (one.fields || []).length ? fold("Each field, and the line it comes from", fields(one.fields)) : null,
   );
 }
 
-function change(one) {
-  return h("p", { class: "change" }, h("span", { class: "quiet" }, one.place ? "To change this: " : "To change this, edit nothing: "), one.words, one.place && [" – ", h("code", {}, one.place)]);
+function change(one, plain) {
+  const words = plain ? one.words[0].toUpperCase() + one.words.slice(1) : `To change it: ${one.words}`;
+  return h("p", { class: "change" }, words, one.place && [" – ", h("code", {}, one.place)]);
 }
 
+/** A part that opens; while it is closed its inside takes no part in the layout. */
 function fold(words, ...children) {
   const open = children.at(-1) === true;
-  return h("details", { open }, h("summary", {}, words), h("div", {}, children.filter((child) => typeof child !== "boolean")));
+  const inside = h("div", { hidden: !open }, children.filter((child) => typeof child !== "boolean"));
+  const made = h("details", { open, ontoggle: () => (inside.hidden = !made.open) }, h("summary", {}, words), inside);
+  return made;
 }
 
 function answer(one) {
