@@ -361,7 +361,7 @@ def test_ctrl_c_is_quick_while_a_vendor_hangs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_gateway_is_left_when_the_demo_itself_is_killed(tmp_path: Path) -> None:
-    with demo_process(tmp_path) as one:
+    with demo_process(tmp_path, "--data", str(tmp_path / "kept")) as one:
         gateway = one.board()["gateway"]["pid"]
         one.process.kill()
         until(lambda: not _alive(gateway), 20, "the gateway outlived the demo")

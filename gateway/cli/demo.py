@@ -39,7 +39,7 @@ The same without consent: stored, counted, sent to nobody, and the ledger says w
 Stop with Ctrl-C.
 """
 DELIVERED = (
-    '{"name":"purchase","user":{"id":"u-1","email":"jane@example.com"},"ids":{"ga_client_id":"1.2"},'
+    '{"name":"purchase","user":{"id":"u-1","email":"jane@example.com"},"ids":{"ga_client_id":"1.2","ga_session_id":"1795500000"},'
     '"page":{"url":"https://shop.example/thanks"},"props":{"transaction_id":"901","value":42.5,"currency":"EUR"},'
     '"items":[{"id":"sku-1","name":"Cup","price":42.5,"quantity":1}],'
     '"consent":{"ad_storage":"granted","ad_user_data":"granted","ad_personalization":"granted","analytics_storage":"granted"}}'

@@ -60,7 +60,7 @@ async def demo(
         looking = asyncio.create_task(board.run(), name="demo-board")
         stack.push_async_callback(_end, looking)
         await gateway.start()
-        await wait_ready(gateway, ports.gateway)
+        await wait_ready(gateway, ports)
         yield Demo(ports, path, lab, gateway, board)
 
 
@@ -76,16 +76,16 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def wait_ready(gateway: GatewayProcess, port: int) -> None:
-    """Return when /readyz answers 200. Raises GatewayError when the gateway ends at once, or after 30 s."""
+async def wait_ready(gateway: GatewayProcess, ports: Ports) -> None:
+    """Return when the listener that opens last answers. Raises GatewayError when the gateway ends at once, or after 30 s."""
     deadline = time.monotonic() + READY_SECONDS
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         while time.monotonic() < deadline:
             if gateway.back_in is not None:
                 raise GatewayError("the gateway ended as soon as it was started; its log is above")
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(f"http://{HOST}:{port}/readyz") as response:
+                async with session.get(f"http://{HOST}:{ports.metrics}/readyz") as response:
                     if response.status == 200:
                         return
             await asyncio.sleep(0.05)
-    raise GatewayError(f"the gateway did not come up on {HOST}:{port} within {READY_SECONDS:.0f} s; its log is above")
+    raise GatewayError(f"the gateway did not come up on {HOST}:{ports.gateway} within {READY_SECONDS:.0f} s; its log is above")
