@@ -147,7 +147,9 @@ class AdminApi:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         async for progress in self._gateway.store.replay(lane, since):
-            await response.write(orjson.dumps({"done": progress.done, "total": progress.total, "queued": progress.queued}) + b"\n")
+            await response.write(
+                orjson.dumps({"done": progress.done, "total": progress.total, "queued": progress.queued}) + b"\n"
+            )
         await response.write_eof()
         return response
 

@@ -265,7 +265,7 @@ class TestRunning:
         assert tagway("dlq", "show", "4711", "-c", str(running)).stderr == "error: there is no dead letter 4711\n"
         assert "reloaded, configuration" in tagway("reload", "-c", str(running)).stdout
         replayed = tagway("replay", "--to", "meta", "--since", "1h", "-c", str(running))
-        assert re.fullmatch(r"\d+ events queued for meta\n", replayed.stdout), replayed.output
+        assert re.fullmatch(r"\d+ of \d+ events queued for meta; .*\n", replayed.stdout), replayed.output
         wrong = tagway("replay", "--to", "mata", "--since", "1h", "-c", str(running))
         assert (wrong.exit_code, wrong.stderr) == (1, "error: there is no destination 'mata'; there are meta\n")
         wrong = tagway("replay", "--to", "meta", "--since", "soon", "-c", str(running))

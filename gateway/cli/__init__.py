@@ -29,6 +29,7 @@ VERBS = {
     "dlq": "gateway.cli.ledger",
     "replay": "gateway.cli.ledger",
     "reload": "gateway.cli.ledger",
+    "drain": "gateway.cli.nodes",
     "lab": "gateway.cli.lab",
     "destinations": "gateway.cli.show",
     "schema": "gateway.cli.show",

@@ -91,6 +91,13 @@ class AdminClient:
         self._address = config.admin.listen
         self._token = config.admin.token.get_secret_value()
 
+    @classmethod
+    def at(cls, address: str, token: str) -> AdminClient:
+        """The client of a gateway whose configuration is elsewhere; `address` is host:port."""
+        client = cls.__new__(cls)
+        client._address, client._token = address, token
+        return client
+
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """GET, parsed. Raises NotRunning, or GatewayError with the gateway's own words."""
         words = urlencode({key: value for key, value in (query or {}).items() if value not in (None, "", ())})

@@ -10,9 +10,11 @@ import click
 
 from gateway.app import store_path
 from gateway.cli.common import AdminClient, config_option, json_option, load_config, print_json, progress_bar, working
+from gateway.cli.nodes import node_client
 from gateway.errors import GatewayError
 from gateway.observe.ledger import ledger, table
 from gateway.observe.ledger_parts import event_rows, event_table, of_source
+from gateway.observe.nodes import added
 from gateway.plans import prepare
 from gateway.queue.audit import audit_readonly
 from gateway.queue.readonly import counters_readonly
@@ -23,7 +25,8 @@ from gateway.queue.readonly import counters_readonly
 @json_option
 @click.option("--event", help="The outcomes of one event name, per destination.")
 @click.option("--source", help="Only this source.")
-def audit(config_path: Path | None, as_json: bool, event: str | None, source: str | None) -> None:
+@click.option("--node", "nodes", multiple=True, help="The admin listener of a node; repeat it, and their books are added up.")
+def audit(config_path: Path | None, as_json: bool, event: str | None, source: str | None, nodes: tuple[str, ...]) -> None:
     """Count the equation per destination; exit 1 if it does not hold.
 
     \b
@@ -32,12 +35,16 @@ def audit(config_path: Path | None, as_json: bool, event: str | None, source: st
     \b
     tagway audit
     tagway audit --event purchase --source shop
+    tagway audit --node http://10.0.0.7:9090 --node http://10.0.0.8:9090
 
     Counted from the rows of the store itself, whether or not the gateway runs.
     A figure of a vendor that never confirms carries a *. The counters run since
     the store began and have no time, so there is no --since; ask Prometheus
     (tagway_outcomes_total) what one day brought.
     """
+    if nodes:
+        _audit_nodes(nodes, as_json)
+        return
     config = load_config(config_path, secrets=False)
     unconfirmed = frozenset(name for name, one in prepare(config).items() if one.manifest.confirms == "none")
     with working("counting every row of the store"):
@@ -56,6 +63,15 @@ def audit(config_path: Path | None, as_json: bool, event: str | None, source: st
     if not counted.balanced:
         for problem in counted.problems if event else ():
             click.echo(f"problem: {problem}", err=True)
+        raise SystemExit(1)
+
+
+def _audit_nodes(nodes: tuple[str, ...], as_json: bool) -> None:
+    """Every node's own books, added up."""
+    with working("asking the nodes"):
+        view = added({node: node_client(node).get("/ledger") for node in nodes})
+    print_json(view) if as_json else click.echo(table(view))
+    if not view["balanced"]:
         raise SystemExit(1)
 
 
@@ -169,13 +185,16 @@ def replay(config_path: Path | None, as_json: bool, to: str, since: str) -> None
     """
     config = load_config(config_path, secrets=False)
     steps = AdminClient(config).stream("/replay", {"to": to, "since": since})
+    step = first = next(steps, {"done": 0, "total": 0, "queued": 0})
     done = 0
-    first = next(steps, {"done": 0, "total": 0})
     with progress_bar(first["total"], f"replay to {to}") as bar:
         for step in chain([first], steps):
             bar.update(step["done"] - done)
             done = step["done"]
-    print_json({"to": to, "queued": done}) if as_json else click.echo(f"{done} events queued for {to}")
+    if as_json:
+        print_json({"to": to, "looked_at": done, "queued": step["queued"]})
+    else:
+        click.echo(f"{step['queued']} of {done} events queued for {to}; the others are delivered there or queued already")
 
 
 @click.command()

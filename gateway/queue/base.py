@@ -214,10 +214,11 @@ Counter = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of a long job: how many of how many; `total` is an estimate."""
+    """Of a long job: how many of how many were looked at (`total` is an estimate), and how many of them were queued."""
 
     done: int
     total: int
+    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)

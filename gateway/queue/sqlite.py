@@ -264,14 +264,14 @@ class SqliteStore:
         lane_id = self._core.memory.lane_ids[lane]
         starts = {source: await self._writer.submit(requeue.first_since, source, since) for source in places}
         heads = {source: self._core.memory.sources[source].head for source in places}
-        total, done = sum(max(0, heads[s] - starts[s] + 1) for s in places), 0
+        total, done, queued = sum(max(0, heads[s] - starts[s] + 1) for s in places), 0, 0
         for source in places:
             at = starts[source]
             while at <= heads[source]:
                 hi = min(at + REPLAY_SLICE - 1, heads[source])
-                await self._writer.submit(requeue.replay_slice, lane_id, source, at, hi, since)
-                done, at = done + hi - at + 1, hi + 1
-                yield Progress(done, total)
+                more, _ = await self._writer.submit(requeue.replay_slice, lane_id, source, at, hi, since)
+                done, queued, at = done + hi - at + 1, queued + more, hi + 1
+                yield Progress(done, total, queued)
 
     def _replayed(self, lane: str, sources: Sequence[str] | None) -> list[int]:
         memory = self._core.memory
