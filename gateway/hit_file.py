@@ -114,10 +114,13 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
 def _speaker(config: Gateway, row: Dialect, headers: dict[str, str], query: str, body: bytes) -> Speaker:
     speakers = Speakers(config.sources)
     key = key_of(headers, query)
+    maybe, stream = row.named_by(query) if row.named_by else (None, None)
+    if key is None and maybe and speakers.knows(maybe):
+        key = maybe
     if key is None and row.inner_key is not None:
         bearer = bearer_of(headers)
         key = row.inner_key(body, query) or (bearer if bearer and speakers.knows(bearer) else None)
-    speaker = speakers.speaker(key, headers.get("host", ""))
+    speaker = speakers.speaker(key, headers.get("host", ""), stream)
     origin = headers.get("origin")
     if origin is not None and Origins(config.sources).lines(origin, speaker.source) is None:
         raise Refused("the Origin is not one of the source", reason=RefusedReason.ORIGIN, status=403)

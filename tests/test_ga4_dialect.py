@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from gateway.config.models import Source, SourceConsent
 from gateway.consent.decide import decide
 from gateway.consent.google import said
-from gateway.errors import QueueFull
+from gateway.errors import QueueFull, Refused
+from gateway.hit_file import read_hit
 from gateway.receive import ga4_mp
 from gateway.receive.hit import Hit, RawEvent
 from tests import ga4_kit as web
@@ -125,6 +126,15 @@ async def test_a_measurement_id_names_its_source_and_keeps_others_out(
         else:
             [(hit, _)] = door.intake.hits
             assert f"{hit.source}{' as a server' if hit.server else ''}" == outcome
+
+
+@pytest.mark.parametrize(("stream", "source"), [("G-APP00", "app"), ("G-TEST12345", "shop"), ("G-OTHER", None)])
+def test_a_hit_in_a_file_is_named_the_same_way(stream: str, source: str | None) -> None:
+    raw = f"GET /g/collect?v=2&en=a&tid={stream} HTTP/1.1\r\nHost: any.example\r\n\r\n".encode()
+    try:
+        assert read_hit(raw, gateway(LISTED), None, web.RECEIVED).source == source
+    except Refused:
+        assert source is None
 
 
 @pytest.mark.parametrize("name", ["", "UA-1-1", "g-abc", "G-", "G-AB CD", "1:2:android:x", "*"])
