@@ -2,16 +2,12 @@
 
 Each runs in a process of its own (tests/clients), tells the same story of one visitor and one order, and must hear no
 failure; what arrived, what was made of it and what the vendors' emulators were sent is then compared with the story.
-Node's client is installed once, by the lock file beside it, into `.cache/clients`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,15 +15,12 @@ from typing import Any
 import pytest
 
 from gateway.lab.server import Lab
+from tests.client_kit import CLIENTS, node_modules, run
 from tests.clients.story import CONTEXT, ORDER, PRODUCTS, TRAITS
 from tests.gateway_kit import Running, lab_files, running
 
 pytestmark = pytest.mark.slow
 
-CLIENTS = Path(__file__).parent / "clients"
-CACHE = Path(__file__).parents[1] / ".cache" / "clients"
-LOCK = ("package.json", "package-lock.json")
-INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 MAIL = hashlib.sha256(b"jane@example.com").hexdigest()
 NOBODY_ASKS = """\
   shop:
@@ -40,43 +33,11 @@ NOBODY_ASKS = """\
 """A source where the law asks for no consent: Snowplow's trackers say nothing of it."""
 
 
-async def run(*command: str, **environment: str) -> str:
-    """The output of a program that must succeed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=CLIENTS,
-        env={**os.environ, **environment},
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 0, err.decode()
-    return out.decode()
-
-
 async def speak(client: str, gateway: Running, key: str, *more: str) -> None:
     """Let a Python client tell its story; it must hear of no failure."""
     heard = await run(sys.executable, str(CLIENTS / client), gateway.url, key, *more)
     assert json.loads(heard) == []
     await gateway.idle()
-
-
-async def node_modules() -> Path:
-    """The folder of installed Node clients; says what is missing where nothing can be installed."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        hint = "node and npm are missing: `apt-get install nodejs npm`"
-        if os.environ.get("CI"):
-            pytest.fail(hint)
-        pytest.skip(hint)
-    wanted = b"".join((CLIENTS / name).read_bytes() for name in LOCK)
-    mark = CACHE / "installed"
-    if not mark.exists() or mark.read_bytes() != wanted:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        for name in LOCK:
-            shutil.copy(CLIENTS / name, CACHE / name)
-        await run(*INSTALL, "--prefix", str(CACHE))
-        mark.write_bytes(wanted)
-    return CACHE / "node_modules"
 
 
 def arrived(lab: Lab) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,50 @@
+"""Programs of others in tests: running one, and the Node packages that some need.
+
+Node's packages are installed once, by the lock file in tests/clients, into `.cache/clients`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+CLIENTS = Path(__file__).parent / "clients"
+CACHE = Path(__file__).parents[1] / ".cache" / "clients"
+LOCK = ("package.json", "package-lock.json")
+INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+
+
+async def run(*command: str, **environment: str) -> str:
+    """The output of a program that must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=CLIENTS,
+        env={**os.environ, **environment},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def node_modules() -> Path:
+    """The folder of installed Node clients; says what is missing where nothing can be installed."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        hint = "node and npm are missing: `apt-get install nodejs npm`"
+        if os.environ.get("CI"):
+            pytest.fail(hint)
+        pytest.skip(hint)
+    wanted = b"".join((CLIENTS / name).read_bytes() for name in LOCK)
+    mark = CACHE / "installed"
+    if not mark.exists() or mark.read_bytes() != wanted:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        for name in LOCK:
+            shutil.copy(CLIENTS / name, CACHE / name)
+        await run(*INSTALL, "--prefix", str(CACHE))
+        mark.write_bytes(wanted)
+    return CACHE / "node_modules"
