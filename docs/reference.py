@@ -278,6 +278,13 @@ EXAMPLES = {
 """An example of each function, worked out when the table is made (and by a test)."""
 
 
+def recipes() -> str:
+    """The pages of docs/recipes: what to change in what one has already."""
+    pages = sorted((ROOT / "docs" / "recipes").glob("*.md"))
+    links = [f"[{path.read_text().split(chr(10), 1)[0].removeprefix('# ')}](docs/recipes/{path.name})" for path in pages]
+    return "".join(f"- {link}\n" for link in links)
+
+
 def functions() -> str:
     """The functions of mapping expressions by group, each with an example and what it gives for EVENT."""
     made = []
@@ -526,7 +533,7 @@ def _explained(event: Mapping[str, Any], *options: str) -> str:
 async def _orders(folder: Path) -> Path:
     lab = await start_lab("127.0.0.1", 0)
     lab.down("webhook", "500")
-    config = _lab_files(folder, {name: lab.url(name) for name in lab.vendors})
+    config = lab_files(folder, {name: lab.url(name) for name in lab.vendors})
     gateway = Tagway(load(config), drain=0.0)
     await gateway.start()
     try:
@@ -560,7 +567,7 @@ async def _until(good: Callable[[], bool], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.02)
 
 
-def _lab_files(folder: Path, urls: Mapping[str, str]) -> Path:
+def lab_files(folder: Path, urls: Mapping[str, str]) -> Path:
     """configs/lab with ports of this run."""
     (folder / "destinations").mkdir()
     for path in sorted((ROOT / "configs" / "lab" / "destinations").glob("*.yaml")):
