@@ -120,6 +120,8 @@ def _speaker(config: Gateway, row: Dialect, headers: dict[str, str], query: str,
     if key is None and row.inner_key is not None:
         bearer = bearer_of(headers)
         key = row.inner_key(body, query) or (bearer if bearer and speakers.knows(bearer) else None)
+        if row.loose and key is not None and not speakers.knows(key):
+            key = None
     speaker = speakers.speaker(key, headers.get("host", ""), stream)
     origin = headers.get("origin")
     if origin is not None and Origins(config.sources).lines(origin, speaker.source) is None:

@@ -8,8 +8,9 @@ import json
 import pytest
 
 from gateway.errors import QueueFull
+from gateway.hit_file import read_hit
 from gateway.receive.replies import PIXEL
-from tests.door_kit import ORIGIN, house
+from tests.door_kit import ORIGIN, gateway, house
 
 TP2 = "/com.snowplowanalytics.snowplow/tp2"
 PAYLOAD = {"e": "pv", "p": "web", "tv": "js-4.10.1", "eid": "e-1", "aid": "app"}
@@ -198,3 +199,10 @@ async def test_a_head_request_is_no_event(path: str) -> None:
         assert answer.status == 200
         assert answer.headers["content-type"] == "image/gif"
         assert one.intake.hits == []
+
+
+def test_a_written_down_hit_is_taken_as_the_door_takes_it() -> None:
+    raw = f"POST {TP2} HTTP/1.1\r\nHost: t.shop.example\r\n\r\n{batch(PAYLOAD)}".encode()
+    assert read_hit(raw, gateway(), None, 1_795_514_400.0).source == "shop"
+    named = raw.replace(b"t.shop.example", b"other.example").replace(b'"app"', b'"wk_blog"')
+    assert read_hit(named, gateway(), None, 1_795_514_400.0).source == "blog"
