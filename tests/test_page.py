@@ -13,12 +13,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from gateway.app import Tagway
 from gateway.config.load import load
 from gateway.consent_watch import LEAST, SPAN, ConsentWatch
 from gateway.lab import Lab, start_lab
-from gateway.page.mask import Known, Mask, personal
+from gateway.mapping import FieldTrace
+from gateway.mapping.trace_expression import Step
+from gateway.page.mask import NOBODY, Known, Mask, personal
+from gateway.page.story import field_json
 from gateway.queue.base import Audit, LaneCount
 from tests.gateway_kit import DENIED, GRANTED, Running, lab_files, purchase, running, write_files
 
@@ -296,10 +300,29 @@ _TELLING = (
 )
 
 
+ECHO = "type: webhook\nsettings:\n  url: {url}\n  secret: tagway-lab-webhook-secret\n"
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[str]:
+    """A vendor that refuses every event and quotes all of it in its answer."""
+
+    async def quote(request: web.Request) -> web.Response:
+        return web.Response(status=400, text=f"cannot take this: {await request.text()}")
+
+    app = web.Application()
+    app.add_routes([web.post("/", quote)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    await runner.cleanup()
+
+
 @pytest.mark.slow
 async def test_no_answer_of_the_page_holds_personal_data_or_a_secret(tmp_path: Path, lab: Lab) -> None:
     files = {name: text.replace("access_token: T", "access_token: lab-token-secret") for name, text in lab_files(lab).items()}
-    async with running(tmp_path, files) as gateway:
+    async with echo() as url, running(tmp_path, {**files, "echo": ECHO.format(url=url)}) as gateway:
         await gateway.send([purchase("e-1", **_CANARIES), purchase("e-2", **{**_CANARIES, "consent": DENIED})])
         await gateway.send(purchase("e-3", **{**_CANARIES, "props": {**_CANARIES["props"], "currency": None}}))
         lab.down("meta", "401")
@@ -320,6 +343,7 @@ async def test_no_answer_of_the_page_holds_personal_data_or_a_secret(tmp_path: P
             seen += json.dumps(await anext(messages), ensure_ascii=False)
     found = sorted({word for word in _TELLING if word.lower() in seen.lower()})
     assert not found, [seen[max(0, at - 80) : at + 60] for word in found for at in [seen.lower().index(word.lower())]]
+    assert "cannot take this" in seen
     assert "shop.example/thanks" in seen, "what is not personal is still shown"
 
 
@@ -341,6 +365,35 @@ async def test_no_answer_of_the_page_holds_personal_data_or_a_secret(tmp_path: P
 def test_masking_by_key_value_and_looks(value: Any, shown: Any) -> None:
     known = Known(personal({"user": {"first_name": "Jane Roe", "id": 4711}}))
     assert Mask().value(value, known) == shown
+
+
+def test_an_event_is_masked_by_where_values_stand_alone() -> None:
+    data = {
+        "name": "x",
+        "user": {"email": "e", "traits": {"a": "b"}},
+        "ids": {"fbp": "f"},
+        "raw": {"k": "v"},
+        "device": {"ip": "i", "user_agent": "u", "type": "mobile"},
+        "geo": {"country": "DE", "city": "c"},
+        "session": {"id": "1", "number": 3},
+        "page": {"url": "https://shop.example/a?b=c#d", "title": "t"},
+    }
+    assert Mask().event(data, NOBODY) == {
+        "name": "x",
+        "user": {"email": "***", "traits": {"a": "***"}},
+        "ids": {"fbp": "***"},
+        "raw": {"k": "***"},
+        "device": {"ip": "***", "user_agent": "***", "type": "mobile"},
+        "geo": {"country": "DE", "city": "***"},
+        "session": {"id": "***", "number": 3},
+        "page": {"url": "https://shop.example/a?***", "title": "t"},
+    }
+
+
+def test_a_field_of_the_request_that_starts_at_a_person_is_masked_whatever_it_is_called() -> None:
+    chain = (Step("path", "$user.email", None, "jane", "a.yaml:1"), Step("call", "lower", "jane", "jane", "a.yaml:1"))
+    told = field_json(FieldTrace(0, "params.x", chain, "jane", True), Mask(), NOBODY)
+    assert (told["value"], told["place"]) == ("***", "a.yaml:1")
 
 
 # the live feed

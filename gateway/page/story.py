@@ -105,7 +105,7 @@ class Teller:
             rows.append(
                 {"field": "sale_opt_out", "value": consent["sale_opt_out"], "signal": _deciders(consent, "sale_opt_out")}
             )
-        names = [str(one.get("name")) for one in consent.get("sources", ())]
+        names = [_SAID_BY.get(str(one.get("name")), str(one.get("name"))) for one in consent.get("sources", ())]
         words = (
             f"Decided by {', '.join(names)}." if names else "No signal came with the hit; what nobody allowed counts as denied."
         )
@@ -145,7 +145,7 @@ class Teller:
         told["change"] = [place.to_json() for place in self._places.change(one, name, found.row.source, ending)]
         told["now"] = self._mask.text(decision.words, known)
         told["requests"] = [self._request(masked(request, one), known) for request in decision.requests]
-        told["fields"] = [_field(field, self._mask, known) for field in fields[:MOST_FIELDS]]
+        told["fields"] = [field_json(field, self._mask, known) for field in fields[:MOST_FIELDS]]
         return told
 
     def _request(self, request: dict[str, Any], known: Known) -> dict[str, Any]:
@@ -234,7 +234,8 @@ def _sent(fields: Sequence[FieldTrace]) -> list[Any]:
     return [value for field in fields if _of_a_person(field) for value in leaves(field.value)]
 
 
-def _field(field: FieldTrace, mask: Mask, known: Known) -> dict[str, Any]:
+def field_json(field: FieldTrace, mask: Mask, known: Known) -> dict[str, Any]:
+    """One field of a request: its masked value, and the line it comes from."""
     value = mask.value({"user": field.value} if _of_a_person(field) else field.value, known, "")
     removed = field.removed
     return {

@@ -2,6 +2,7 @@
 
 import { $, ago, fill, h, iconOf, kindOf, number, write } from "./dom.js";
 
+const PATIENCE_MS = 5000; // what waits for less is on its way
 const cards = new Map();
 let said = "";
 
@@ -59,7 +60,7 @@ function newCard(name) {
 
 function fillCard(card, one, choose) {
   const last = one.last_delivery ? `last delivery ${ago(one.last_delivery)}` : "nothing delivered yet";
-  const waiting = one.oldest ? `oldest waits since ${ago(one.oldest).replace(" ago", "")}` : "";
+  const waiting = one.oldest && Date.now() - new Date(one.oldest) > PATIENCE_MS ? `oldest waits since ${ago(one.oldest).replace(" ago", "")}` : "";
   const text = JSON.stringify([one.equation, one.state, one.reason, one.mode, one.note, last, waiting]);
   if (card.text === text) return;
   card.text = text;
@@ -135,12 +136,14 @@ function backfill(name) {
     button.disabled = true;
     progress.hidden = false;
     try {
-      await follow(name, since.value, (done, total) => {
-        progress.max = Math.max(1, total);
-        progress.value = done;
-        write(words, `${number(done)} of about ${number(total)} events looked at`);
+      let queued = 0;
+      await follow(name, since.value, (step) => {
+        progress.max = Math.max(1, step.total);
+        progress.value = step.done;
+        queued = step.queued;
+        write(words, `${number(step.done)} of about ${number(step.total)} events looked at`);
       });
-      write(words, `${words.textContent || "No event to look at"}. Done: what was missing is queued.`);
+      write(words, `Done: ${number(queued)} ${queued === 1 ? "event is" : "events are"} queued again.`);
     } catch (error) {
       write(words, error.message);
     } finally {
@@ -161,9 +164,6 @@ async function follow(name, since, step) {
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
-    for (const line of lines.filter(Boolean)) {
-      const progress = JSON.parse(line);
-      step(progress.done, progress.total);
-    }
+    for (const line of lines.filter(Boolean)) step(JSON.parse(line));
   }
 }
