@@ -362,7 +362,7 @@ class TestHits:
 
     async def test_a_bad_forwarding_entry_costs_nothing_but_is_counted(self, at: House) -> None:
         assert (await at.ask("POST", "/v1/events", EVENT, {"X-Forwarded-For": "garbage"})).status == 200
-        assert at.intake.hits[0][0].ip == "127.0.0.1"
+        assert at.intake.hits[0][0].ip is None
         assert at.counts.drops == [("shop", "device.ip")]
 
     async def test_a_forwarded_host_of_a_trusted_proxy_chooses_the_source(self, at: House) -> None:

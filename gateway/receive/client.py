@@ -3,7 +3,7 @@
 Forwarding headers count only from a peer in `trusted_proxies`. The chain is walked from the right, over all lines of
 X-Forwarded-For (or RFC 7239 Forwarded where there is none), and the first address that is not a trusted proxy is the
 client: what stands left of it was written by the client and is never looked at. An entry that is no address ends the
-walk with the peer's own address and is counted; `unknown` and obfuscated names end it with the last good one.
+walk without an address and is counted; `unknown` and obfuscated names end it without one too.
 
 A private peer that is not trusted but sends forwarding headers is most likely a proxy that nobody configured: its
 address says nothing of the visitor, so the hit carries none, and `/readyz` and the log ask "behind a proxy?".
@@ -105,7 +105,7 @@ class Proxies:
             forwarded_host, bad = "", True
         country, region = self._place(headers) if self._country_header else (None, None)
         secure = bool(protos) and _beside(protos, at, len(hops)).lower() == "https"
-        return Client(edge or found, forwarded_host or host, secure, True, country, region, bad and edge is None)
+        return Client(edge or found or None, forwarded_host or host, secure, True, country, region, bad and edge is None)
 
     def _edge_address(self, peer: str, headers: Headers) -> str | None:
         """The address that a content network states itself, where the peer is one of its servers."""
@@ -121,12 +121,15 @@ class Proxies:
         return str(stated) if stated else None
 
     def _walk(self, hops: Sequence[str], peer: str) -> tuple[int, str, bool]:
-        """(index of the client's entry, its address, whether an entry was bad); -1 when the peer itself it is."""
+        """(index of the client's entry, its address, whether an entry was bad); -1 when the peer itself it is.
+
+        The address is empty where the client's entry is withheld or cannot be read: a proxy's own would be nobody's.
+        """
         last, at = peer, -1
         for index in range(len(hops) - 1, -1, -1):
             address, trusted = self._read(hops[index])
             if not address:
-                return (at, last, False) if _is_withheld(hops[index]) else (-1, peer, True)
+                return (at, "", False) if _is_withheld(hops[index]) else (-1, "", True)
             last, at = address, index
             if not trusted:
                 break
