@@ -145,7 +145,7 @@ class Teller:
         told["change"] = [place.to_json() for place in self._places.change(one, name, found.row.source, ending)]
         told["now"] = self._mask.text(decision.words, known)
         told["requests"] = [self._request(masked(request, one), known) for request in decision.requests]
-        told["fields"] = [field_json(field, self._mask, known) for field in fields[:MOST_FIELDS]]
+        told["fields"] = [field_json(field, self._mask, known) for field in fields[:MOST_FIELDS] if decision.requests]
         return told
 
     def _request(self, request: dict[str, Any], known: Known) -> dict[str, Any]:
