@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Verdict(StrEnum):
     """One vocabulary everywhere: manifests' `then:`, code, docs (design §5)."""
 
+    __hash__ = str.__hash__  # the one of Enum is a Python function, and these are keys on every way
+
     DELIVERED = "delivered"
     RETRY = "retry"
     REJECTED = "rejected"

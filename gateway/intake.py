@@ -6,6 +6,7 @@ person. The same gate runs again before each request, so what is decided here on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from gateway.normalise import Normalised, normalise
 from gateway.queue.base import NewEvent, Store
 from gateway.receive.hit import Hit, RawEvent, Taken
 
+AT_ONCE = 100
+"""Events of a hit that are prepared in one go; then others have their turn, as a hit may hold thousands."""
 MAX_EVENT_BYTES = 64 * 1024
 _KEPT = ("v", "id", "name", "time", "received", "source", "dialect", "consent")
 """All that a hollow event keeps."""
@@ -49,18 +52,34 @@ class DurableIntake:
     async def accept(self, hit: Hit, raws: Sequence[RawEvent | Refused]) -> list[Taken | Refused]:
         """Store what can be taken and say of each event what became of it. Raises QueueFull (nothing stored)."""
         now = self._clock.now()
-        results: list[NewEvent | Refused] = [raw if isinstance(raw, Refused) else self._prepare(raw, hit, now) for raw in raws]
+        results = self._prepared(hit, raws[:AT_ONCE], now)
+        for at in range(AT_ONCE, len(raws), AT_ONCE):
+            await asyncio.sleep(0)
+            results += self._prepared(hit, raws[at : at + AT_ONCE], now)
         fresh = [result for result in results if isinstance(result, NewEvent)]
-        receipts = iter(await self._store.append(fresh) if fresh else ())
-        return [result if isinstance(result, Refused) else Taken(result.id, next(receipts)) for result in results]
+        if not fresh:
+            return [result for result in results if isinstance(result, Refused)]
+        receipts = await self._store.append(fresh)
+        if len(fresh) == len(results):
+            return [Taken(event.id, receipt) for event, receipt in zip(fresh, receipts, strict=True)]
+        told = iter(receipts)
+        return [result if isinstance(result, Refused) else Taken(result.id, next(told)) for result in results]
 
-    def _prepare(self, raw: RawEvent, hit: Hit, now: float) -> NewEvent | Refused:
+    def _prepared(self, hit: Hit, raws: Sequence[RawEvent | Refused], now: float) -> list[NewEvent | Refused]:
+        """Some events of a hit, ready to be stored."""
+        counts: dict[str, int] = {}
+        results = [raw if isinstance(raw, Refused) else self._prepare(raw, hit, now, counts) for raw in raws]
+        for dialect, count in counts.items():
+            self._meter.received(hit.source, dialect, count)
+        return results
+
+    def _prepare(self, raw: RawEvent, hit: Hit, now: float, counts: dict[str, int]) -> NewEvent | Refused:
         normal = normalise(raw, hit, now)
         if isinstance(normal, Refused):
             return normal
         for field in normal.dropped:
             self._meter.dropped(hit.source, field)
-        self._meter.received(hit.source, raw.dialect, 1)
+        counts[raw.dialect] = counts.get(raw.dialect, 0) + 1
         data = self._settle_consent(enrich(normal.data, hit), hit)
         body = orjson.dumps(data)
         if len(body) > MAX_EVENT_BYTES:

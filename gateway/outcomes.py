@@ -12,6 +12,8 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """How an event ended for one destination; DUPLICATE is an outcome at the source, before fan-out."""
 
+    __hash__ = str.__hash__  # the one of Enum is a Python function, and these are keys on every way
+
     DELIVERED = "delivered"
     SKIPPED = "skipped"
     EXPIRED = "expired"

@@ -224,8 +224,7 @@ async def test_lone_hit_does_not_wait_for_others(tmp_path: Path) -> None:
 async def test_bad_member_of_a_group_fails_alone(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.open_lane(LANE, ["shop"])
-        bad = event("bad", body=None)
-        object.__setattr__(bad, "received", "not a time")
+        bad = event("bad", body=None)._replace(received="not a time")  # type: ignore[arg-type]
         results = await asyncio.gather(
             store.append([event("a")]),
             store.append([bad, event("never")]),

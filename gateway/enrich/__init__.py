@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from gateway.clock import parse_instant
@@ -30,7 +29,7 @@ def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
     """A new event with more in `device`, `geo`, `ids`, `session`, `campaign` and `user`; the given one is not changed."""
     event = dict(data)
     if data.get("dialect") == "snowplow" and ANONYMOUS in hit.headers:
-        hit = replace(hit, ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
+        hit = hit._replace(ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
     foreign = _device(event, hit)
     _geo(event, hit, foreign=foreign)
     _identify(event, hit)

@@ -16,6 +16,7 @@ from gateway.queue.stage import Stage
 
 SAME = Ending(Outcome.DUPLICATE, "same")
 CONFLICT = Ending(Outcome.DUPLICATE, "conflict", "the same id came before with a different content")
+_Row = tuple[int, float, str, str, bytes, int]
 _LOG = "insert into log(id, received, label, event_id, body, crc) values(?, ?, ?, ?, ?, ?)"
 _SEEN = "insert or ignore into seen(source, id, name, digest, at, number) values(?, ?, ?, ?, ?, ?)"
 _DEAD = """insert into dead(lane, source, number, event_id, label, code, detail, tries, first_at, at, received, body, crc)
@@ -25,39 +26,44 @@ _DEAD = """insert into dead(lane, source, number, event_id, label, code, detail,
 def append(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     """Store events in their order; the answer has a receipt for each."""
     receipts = _receipts(stage, events)
-    rows = []
+    rows: list[_Row] = []
+    counts: dict[tuple[int, str], int] = {}
+    name, source, state = "", 0, None
     for event, receipt in zip(events, receipts, strict=True):
-        source = stage.source_id(event.source)
-        state = stage.source(source)
+        if state is None or event.source != name:
+            name = event.source
+            source = stage.source_id(name)
+            state = stage.source(source)
         state.accepted += 1
-        if receipt is Receipt.LOGGED:
-            state.head += 1
-            row = _log_row(source << SHIFT | state.head, event)
-            rows.append(row)
-            stage.new_rows.append((row[0], (row[1], row[2], row[4])))
-            state.bytes += weight(event.id, event.body)
-            state.logged += 1
-            stage.count(NO_LANE, source, event.label, LOGGED_CODE)
-            stage.logged.add(source)
-        else:
+        if receipt is not Receipt.LOGGED:
             _keep_duplicate(stage, source, event, receipt)
+            continue
+        state.head += 1
+        state.bytes += weight(event.id, event.body)
+        rows.append(_log_row(source << SHIFT | state.head, event))
+        counts[(source, event.label)] = counts.get((source, event.label), 0) + 1
     if rows:
         stage.db.executemany(_LOG, rows)
+        stage.new_rows += [(row[0], (row[1], row[2], row[4])) for row in rows]
+    for (source, label), n in counts.items():
+        stage.source(source).logged += n
+        stage.count(NO_LANE, source, label, LOGGED_CODE, n)
+        stage.logged.add(source)
     return receipts
 
 
-def _log_row(id_: int, event: NewEvent) -> tuple[int, float, str, str, bytes, int]:
+def _log_row(id_: int, event: NewEvent) -> _Row:
     received = float(event.received)
     return id_, received, event.label, event.id, event.body, checksum(id_, received, event.label, event.id, event.body)
 
 
 def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     """Tell repeats from first comers, and remember the latter with the numbers they are about to get."""
-    known = [event for event in events if event.deduplicate]
+    known = sum(event.deduplicate for event in events)
     if not known:
         return [Receipt.LOGGED] * len(events)
     stage.db.execute("savepoint ids")
-    if stage.db.executemany(_SEEN, _numbered(stage, events)) != len(known):
+    if stage.db.executemany(_SEEN, _numbered(stage, events)) != known:
         stage.db.execute("rollback to ids")
         receipts = _receipts_one_by_one(stage, events)
     else:
@@ -67,12 +73,16 @@ def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
 
 
 def _numbered(stage: Stage, events: Sequence[NewEvent]) -> Iterable[tuple[int, str, str, bytes, float, int]]:
-    heads: dict[int, int] = {}
+    heads: dict[str, int] = {}
+    sources: dict[str, int] = {}
     for event in events:
-        source = stage.source_id(event.source)
-        heads[source] = heads.get(source, stage.source(source).head) + 1
+        name = event.source
+        if name not in heads:
+            sources[name] = source = stage.source_id(name)
+            heads[name] = stage.source(source).head
+        heads[name] += 1
         if event.deduplicate:
-            yield source, event.id, event.name, event.digest, event.received, heads[source]
+            yield sources[name], event.id, event.name, event.digest, event.received, heads[name]
 
 
 def _receipts_one_by_one(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.outcomes import Ending, Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An accepted event on its way to disk.
 
     `deduplicate` is true when the client gave the id: then (source, name, id) is remembered for at least 48 h and
@@ -58,8 +57,7 @@ class RetryState:
     why: Ending | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """An event handed to a lane; in flight until it is settled or released.
 
     `token` is the version of its retry row (0: fresh): a verdict on an older version comes late. Hand the object back as
@@ -75,8 +73,7 @@ class Taken:
     token: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What a lane found out about one event: its ending, or that it waits for another try (exactly one of the two).
 
     Where the ending keeps a copy of the event, `taken.body` is what is kept. The ending counted is the worse of `ending`
@@ -89,8 +86,7 @@ class Settlement:
     retry: RetryState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(NamedTuple):
     """One request to a vendor: the record of a tag firing (design §7).
 
     `events` are (source, sequence number, event id). `answer` is the vendor's, at most 2 KiB; `request` is the masked

@@ -60,7 +60,7 @@ class Core:
             connection = schema.connect(file, cache_kib=WRITER_CACHE_KIB, synchronous=synchronous)
             self.memory: Memory = _prepared(connection)
             self.reader = schema.connect(file, cache_kib=READER_CACHE_KIB)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: its own message quotes damaged text
             raise StoreUnfit(f"the store cannot be opened ({error}); move it away or restore it from a copy") from error
         self.db = Database(connection, hook)
         self.corrupt_rows = 0

@@ -6,6 +6,7 @@ it), so what is here is what the log has.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 MOST_BYTES = 8 << 20
@@ -20,15 +21,17 @@ class Newest:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._rows: dict[int, Row] = {}
+        self._order: deque[int] = deque()
         self._bytes = 0
         self._most = most_bytes
 
     def add(self, id_: int, row: Row) -> None:
         """Keep a row that was just committed."""
         self._rows[id_] = row
+        self._order.append(id_)
         self._bytes += len(row[2]) + OVERHEAD
         while self._bytes > self._most:
-            self.drop((next(iter(self._rows)),))
+            self.drop((self._order.popleft(),))
 
     def drop(self, ids: Iterable[int]) -> None:
         """Forget rows that were changed or deleted."""

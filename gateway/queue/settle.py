@@ -39,25 +39,45 @@ class Waiting:
 def settle(stage: Stage, lane_name: str, settlements: Sequence[Settlement]) -> int:
     """Record what is still open; returns how many came late."""
     lane = stage.memory.lane_ids[lane_name]
-    late = 0
+    ids, late = stage.memory.source_ids, 0
+    counts: dict[tuple[int, str, int], int] = {}
+    last, code = None, 0
     for settlement in settlements:
-        taken = settlement.taken
-        source = stage.memory.source_ids[taken.source]
+        taken, ending = settlement.taken, settlement.ending
+        source = ids[taken.source]
         stage.landed.append((lane, source, taken.seq, taken.token))
-        waiting = waiting_row(stage, lane, source, taken.seq) if taken.token else None
-        ending = settlement.ending
-        if not is_open(stage, lane, source, settlement, waiting):
-            stage.position(lane, source).late += 1
+        if taken.token or ending is None or ending.keeps_event:
+            late += _settle_with_care(stage, lane, source, settlement)
+            continue
+        position = stage.position(lane, source)
+        if not is_open(stage, lane, source, settlement, None):
+            position.late += 1
             late += 1
-        elif ending is not None and waiting is None and not ending.keeps_event:
-            record(stage, lane, source, taken.seq, taken.label, ending.code)
-        elif ending is not None:
-            finish(stage, lane, source, settlement, waiting)
-        elif settlement.retry is not None:
-            put_off(stage, lane, source, settlement, settlement.retry, waiting)
-        else:
-            raise ValueError("a settlement has either an ending or a retry")
+            continue
+        if ending is not last:
+            last, code = ending, ending.code
+        stage.settled(lane, source, taken.seq, code)
+        position.cover(taken.seq)
+        counts[(source, taken.label, code)] = counts.get((source, taken.label, code), 0) + 1
+    for (source, label, of), n in counts.items():
+        stage.count(lane, source, label, of, n)
     return late
+
+
+def _settle_with_care(stage: Stage, lane: int, source: int, settlement: Settlement) -> bool:
+    """Settle what has a retry row, needs one, or keeps a copy; True when it came late."""
+    taken = settlement.taken
+    waiting = waiting_row(stage, lane, source, taken.seq) if taken.token else None
+    if not is_open(stage, lane, source, settlement, waiting):
+        stage.position(lane, source).late += 1
+        return True
+    if settlement.ending is not None:
+        finish(stage, lane, source, settlement, waiting)
+    elif settlement.retry is not None:
+        put_off(stage, lane, source, settlement, settlement.retry, waiting)
+    else:
+        raise ValueError("a settlement has either an ending or a retry")
+    return False
 
 
 def is_open(stage: Stage, lane: int, source: int, settlement: Settlement, waiting: Waiting | None) -> bool:

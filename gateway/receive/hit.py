@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.errors import Refused
 from gateway.outcomes import Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One HTTP request after the door's checks.
 
     `headers` has lower-case names (repeated ones joined by `, `, cookies by `; `), control characters removed; `query` is
@@ -62,8 +61,7 @@ class RawEvent:
     historic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """An event that is on disk (or a duplicate of one that is)."""
 
     id: str

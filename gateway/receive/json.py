@@ -17,7 +17,7 @@ from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive.body import check_count, event_name, parse, too_large
 from gateway.receive.hit import Hit, RawEvent
 
-_OURS = ("v", "name", "id", "time", "received", "source", "dialect")
+_OURS = frozenset({"v", "name", "id", "time", "received", "source", "dialect"})
 
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:

@@ -117,6 +117,11 @@ class Connection(web.RequestHandler):
                 self.head_since = self._loop.time()
             self._head = (self._head + data)[: _MAX_LINE + 1]
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp asks for this after every body, and would then feed its parser nothing, at some cost.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.stalled_since = self._loop.time()
