@@ -65,7 +65,7 @@ class Recorder:
 
 def events_of(pieces: Sequence[Piece]) -> tuple[tuple[str, int, str], ...]:
     """Each event of a request once: source, sequence number, id."""
-    works = dict.fromkeys(piece.work for piece in pieces)
+    works = dict.fromkeys([piece.work for piece in pieces])
     return tuple([(work.taken.source, work.taken.seq, work.event.id) for work in works])
 
 

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import random
 from collections import Counter, deque
+from functools import lru_cache
 
 from gateway.clock import Clock
 from gateway.config.models import DestinationConfig
@@ -36,7 +37,7 @@ from gateway.deliver.status import LaneStatus
 from gateway.deliver.steps import StepWatch
 from gateway.deliver.transport import Transport
 from gateway.destination import Destination, Plan
-from gateway.event import load
+from gateway.event import Event, load
 from gateway.meter import Meter
 from gateway.outcomes import Ending, Outcome
 from gateway.queue.base import Firing, Settlement, Store, Taken
@@ -47,9 +48,21 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 30.0
 CHUNK = 64
 """Events mapped in one go: a few milliseconds of the loop."""
+SHARED_BYTES = 4096
+"""Larger events are decoded by each lane, so that what is shared stays small."""
 PROBE_CHOICE = 16
 FLUSH_SECONDS = 5.0
 _NOTHING = Ending(Outcome.SKIPPED, "unmapped", "the mapping has no such part any more")
+
+
+@lru_cache(maxsize=256)
+def _shared(body: bytes) -> Event:
+    return load(body)
+
+
+def decoded(body: bytes) -> Event:
+    """A stored event; lanes that keep pace are handed the same bytes, and share what the first of them made of these."""
+    return _shared(body) if len(body) <= SHARED_BYTES else load(body)
 
 
 class Lane:
@@ -198,7 +211,7 @@ class Lane:
     def _probe(self, taken: Taken) -> None:
         """Send one part of an event by itself, unless it is skipped."""
         self._probed.append((taken.source, taken.seq))
-        settlement, pieces = self._prepared(taken, [])
+        settlement, pieces = self._prepared(taken, [], self._clock.now())
         self._hold(taken)
         if settlement:
             self._outbox.put([settlement])
@@ -210,12 +223,12 @@ class Lane:
 
     def _admit(self, taken: list[Taken]) -> None:
         """Decide about each event; what is to be sent joins a batch."""
-        now = self._clock.monotonic()
+        now, wall = self._clock.monotonic(), self._clock.now()
         settlements: list[Settlement] = []
         firings: list[Firing] = []
         for one in taken:
             self._hold(one)
-            settlement, pieces = self._prepared(one, firings)
+            settlement, pieces = self._prepared(one, firings, wall)
             if settlement:
                 settlements.append(settlement)
             alone = one.retry is not None and one.retry.alone
@@ -223,13 +236,12 @@ class Lane:
                 self._batcher.add(piece, now, alone)
         self._outbox.put(settlements, firings)
 
-    def _prepared(self, taken: Taken, firings: list[Firing]) -> tuple[Settlement | None, list[Piece]]:
+    def _prepared(self, taken: Taken, firings: list[Firing], now: float) -> tuple[Settlement | None, list[Piece]]:
         """An event's pieces to send, or how it ends without."""
-        now = self._clock.now()
         if taken.retry and (later := self._steps.put_off(taken.retry)):
             return Settlement(taken, "", retry=later), []
         try:
-            work = Work(taken, load(taken.body))
+            work = Work(taken, decoded(taken.body))
         except (ValueError, KeyError, TypeError):
             log.error("Stored event could not be read", extra={"destination": self.name, "seq": taken.seq})
             return Settlement(taken, "", Ending(Outcome.REJECTED, "mapping", "the stored event cannot be read")), []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 
 from gateway.deliver import retry
 from gateway.destination import Part
@@ -20,6 +21,11 @@ from gateway.queue.base import RetryState, Settlement, Taken
 
 AUTH_WAIT = 300.0
 """A refused event waits no longer than this by itself: the pause of the lane is what paces it."""
+
+
+@lru_cache(maxsize=256)
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 class Piece:
@@ -41,7 +47,7 @@ class Work:
 
     def __init__(self, taken: Taken, event: Event) -> None:
         self.taken, self.event = taken, event
-        self.time = datetime.fromisoformat(event.data["time"]).timestamp()
+        self.time = _moment(event.data["time"])
         self.people: list[bytes] | None = None
         self.worst: Ending | None = taken.retry.worst if taken.retry else None
         self.unsent = 0
