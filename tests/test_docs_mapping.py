@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from docs import reference
+from docs.examples import EVENT, EXAMPLES, example
 from gateway.config.load import load
 from gateway.errors import ConfigErrors
 from gateway.manifest import load_manifest
@@ -17,10 +17,10 @@ from tests.docs_kit import ROOT, Block, blocks
 from tests.mapping_kit import NOW, event_of, parts_of, shape_of, value_of
 
 BLOCKS = blocks(ROOT / "docs" / "mapping.md")
-DATA = {key: value for key, value in reference.EVENT.items() if key not in ("name", "time")}
+DATA = {key: value for key, value in EVENT.items() if key not in ("name", "time")}
 
 
-def examples(mark: str) -> list[tuple[Block, Block]]:
+def pairs(mark: str) -> list[tuple[Block, Block]]:
     """Each block with this mark, and each that says what it gives."""
     found = []
     for i, block in enumerate(BLOCKS):
@@ -41,12 +41,12 @@ def holds(expected: Any, got: Any) -> bool:
     return bool(expected == got)
 
 
-@pytest.mark.parametrize(("shape", "gives"), [pytest.param(*one, id=f"line {one[0].line}") for one in examples("shape")])
+@pytest.mark.parametrize(("shape", "gives"), [pytest.param(*one, id=f"line {one[0].line}") for one in pairs("shape")])
 def test_a_shape_gives_what_the_page_says(shape: Block, gives: Block) -> None:
     assert shape_of(shape.text, **DATA) == json.loads(gives.text)
 
 
-@pytest.mark.parametrize(("file", "gives"), [pytest.param(*one, id=f"line {one[1].line}") for one in examples("file")])
+@pytest.mark.parametrize(("file", "gives"), [pytest.param(*one, id=f"line {one[1].line}") for one in pairs("file")])
 def test_a_file_gives_what_the_page_says(file: Block, gives: Block, tmp_path: Path) -> None:
     name = gives.mark.removeprefix("gives for ").partition(",")[0]
     payloads = payloads_of(file.text, name, tmp_path)
@@ -75,13 +75,13 @@ def test_what_is_left_out_stays_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_an_example_that_uses_it(name: str) -> None:
-    expression = reference.EXAMPLES[name]
+    expression = EXAMPLES[name]
     assert f"| {name}" in expression
-    assert reference.example(name) is not None
+    assert example(name) is not None
 
 
 def test_the_examples_are_of_functions_that_exist() -> None:
-    assert set(reference.EXAMPLES) == set(FUNCTIONS)
+    assert set(EXAMPLES) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("wrong", ["$usr.email", "$user.email | sha265", "$user.email | slice", "$user.email | map:nowhere"])
