@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gateway.checkout import without_tokens
 from gateway.config.models import Gateway
 from gateway.consent.decide import decide
 from gateway.deliver.firing import Recorder
@@ -20,7 +21,7 @@ from gateway.deliver.gate import DRY_RUN, Gate
 from gateway.deliver.limits import bounds_of
 from gateway.deliver.settle import Work
 from gateway.destination import Batch, Part, Request
-from gateway.enrich import enrich
+from gateway.enrich import describe, enrich
 from gateway.errors import GatewayError, Refused
 from gateway.event import Event, load
 from gateway.normalise import normalise
@@ -123,7 +124,7 @@ def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | R
     if isinstance(normal, Refused):
         return Story(None, (Stage("decode", decoded),), refused=f"{normal.reason}: {normal.detail}")
     before = flat(normal.data)
-    rich = enrich(dict(normal.data), hit)
+    rich = describe(enrich(without_tokens(dict(normal.data)), hit), hit)
     judged = {**rich, "consent": decide(rich, hit, config.sources[hit.source].consent)}
     stages = (
         Stage("decode", {"name": raw.name, **decoded}),

@@ -1,6 +1,6 @@
 """Programs of others in tests: running one, and the Node packages that some need.
 
-Node's packages are installed once, by the lock file in tests/clients, into `.cache/clients`.
+Node's packages are installed once, by the lock file of their folder (tests/clients, tests/corpora), into `.cache/<folder>`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 CLIENTS = Path(__file__).parent / "clients"
-CACHE = Path(__file__).parents[1] / ".cache" / "clients"
+CACHE = Path(__file__).parents[1] / ".cache"
 LOCK = ("package.json", "package-lock.json")
 INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 
@@ -32,19 +32,20 @@ async def run(*command: str, **environment: str) -> str:
     return out.decode()
 
 
-async def node_modules() -> Path:
-    """The folder of installed Node clients; says what is missing where nothing can be installed."""
+async def node_modules(folder: Path = CLIENTS) -> Path:
+    """The installed packages of a folder with a lock file; says what is missing where nothing can be installed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         hint = "node and npm are missing: `apt-get install nodejs npm`"
         if os.environ.get("CI"):
             pytest.fail(hint)
         pytest.skip(hint)
-    wanted = b"".join((CLIENTS / name).read_bytes() for name in LOCK)
-    mark = CACHE / "installed"
+    wanted = b"".join((folder / name).read_bytes() for name in LOCK)
+    cache = CACHE / folder.name
+    mark = cache / "installed"
     if not mark.exists() or mark.read_bytes() != wanted:
-        CACHE.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         for name in LOCK:
-            shutil.copy(CLIENTS / name, CACHE / name)
-        await run(*INSTALL, "--prefix", str(CACHE))
+            shutil.copy(folder / name, cache / name)
+        await run(*INSTALL, "--prefix", str(cache))
         mark.write_bytes(wanted)
-    return CACHE / "node_modules"
+    return cache / "node_modules"

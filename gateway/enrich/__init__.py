@@ -9,6 +9,9 @@
   cookie holds none of that click.
 - **`SP-Anonymous`** on a Snowplow hit: neither its address nor its cookies are used.
 - **Campaign**: each UTM value that the event did not say, from `page.url`.
+
+`describe` then says what the agent is: class, system and browser of the device (agent.py), and a bot score with reasons where
+there is one (bots.py).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.clock import parse_instant
-from gateway.enrich import urls, vendor_cookies
+from gateway.enrich import agent, bots, urls, vendor_cookies
 from gateway.receive.hit import Hit
 
 ANONYMOUS = "sp-anonymous"
@@ -36,6 +39,23 @@ def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
     return event
 
 
+def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A new event with what the agent says in `device`, and with `bot`; `enrich` comes before.
+
+    `suspicions` are reasons against the client that no single hit can show (bots.REASONS: `rate`).
+    """
+    event = dict(data)
+    if "device" in data:
+        event["device"] = device = dict(data["device"])
+        agent.add_to(device)
+    bot = bots.judge(event, hit, suspicions)
+    if bot:
+        event["bot"] = bot
+    else:
+        event.pop("bot", None)
+    return event
+
+
 def _device(event: dict[str, Any], hit: Hit) -> bool:
     """Set address, agent and language; returns whether the address is another than the request's."""
     device = dict(event.get("device", ()))
@@ -46,9 +66,9 @@ def _device(event: dict[str, Any], hit: Hit) -> bool:
     if not hit.server:
         if hit.ip and "ip" not in device:
             device["ip"] = hit.ip
-        agent = hit.headers.get("user-agent")
-        if agent and "user_agent" not in device:
-            device["user_agent"] = agent[:_MAX_AGENT]
+        own = hit.headers.get("user-agent")
+        if own and "user_agent" not in device:
+            device["user_agent"] = own[:_MAX_AGENT]
         language = hit.headers.get("accept-language")
         if language and "language" not in device:
             first = language.split(",", 1)[0].split(";", 1)[0].strip()

@@ -49,6 +49,7 @@ class Client(NamedTuple):
     region: str | None = None
     bad: bool = False
     suspect: bool = False
+    bot_score: int = 0
 
 
 class Proxies:
@@ -105,7 +106,8 @@ class Proxies:
             forwarded_host, bad = "", True
         country, region = self._place(headers) if self._country_header else (None, None)
         secure = bool(protos) and _beside(protos, at, len(hops)).lower() == "https"
-        return Client(edge or found or None, forwarded_host or host, secure, True, country, region, bad and edge is None)
+        bad, bot = bad and edge is None, _bot_score(headers)
+        return Client(edge or found or None, forwarded_host or host, secure, True, country, region, bad, bot_score=bot)
 
     def _edge_address(self, peer: str, headers: Headers) -> str | None:
         """The address that a content network states itself, where the peer is one of its servers."""
@@ -200,6 +202,12 @@ def _viewer_address(text: str) -> Address | None:
     """`ip:port`, where an IPv6 address has no brackets."""
     host, _, port = text.strip().rpartition(":")
     return parse_address(host.strip("[]")) if port.isdigit() else None
+
+
+def _bot_score(headers: Headers) -> int:
+    """The proxy's own verdict (`X-Device-Bot-Score`, 0 to 100); 0 when it has none."""
+    text = headers.get("x-device-bot-score", "")
+    return min(100, int(text)) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
 
 
 def _country(text: str) -> str | None:

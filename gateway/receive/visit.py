@@ -52,4 +52,5 @@ class Visit:
             region=client.region,
             browser=not _BROWSER.isdisjoint(headers),
             server=speaker.server,
+            bot_score=client.bot_score,
         )

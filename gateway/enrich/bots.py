@@ -1,0 +1,139 @@
+"""Is this a person? A score from 0 to 100 with reasons, for every destination to compare with its `bots.max_score` (50).
+
+A *bot* signal is 100, a *suspect* one 30; they add up to at most 100, so that one bot signal or two suspicions pass the
+default limit. Nothing is dropped here. In-app browsers (Facebook, Instagram, TikTok …) are people who clicked an ad: generic
+lists take some of them for crawlers, so a list of their tokens is looked at first.
+
+Whose agent is judged: of a hit with browser headers, or on an image or collect route, the request's own with its headers; on
+routes that servers and SDKs speak (JSON, Segment, Measurement Protocol) only the agent that the event itself names, never the
+caller's library. A score that a trusted proxy gives (`X-Device-Bot-Score`) counts as it is.
+
+The list of crawlers is the `is-bot` package's, without its pattern `discovery`, which is a phone's model. A call costs half a
+millisecond, so answers are remembered for 65,536 agents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+from is_bot import Bots
+
+from gateway.receive.hit import Hit
+
+BOT, SUSPECT, MOST = 100, 30, 100
+LONGEST_AGENT = 512
+REASONS = (
+    "agent_empty", "agent_crawler", "agent_automation", "client_hints_differ", "client_hints_missing",
+    "no_accept_language", "prefetch", "webdriver", "screen", "rate", "upstream",
+)  # fmt: skip
+"""Closed: what `bot.reasons` may hold."""
+_IN_APP = re.compile(
+    r"FBAN/|FB_IAB|FBAV/|MetaIAB|Instagram |Barcelona |BytedanceWebview|musical_ly|trill_|Snapchat/|\[Pinterest/"
+    r"|LinkedInApp|Twitter for|Line/|MicroMessenger|GSA/|KAKAOTALK|NAVER\("
+)
+_AUTOMATION = re.compile(
+    r"HeadlessChrome|PhantomJS|Puppeteer|Playwright|Selenium|Lighthouse|PTST|GTmetrix|SlimerJS|CasperJS|Cypress", re.IGNORECASE
+)
+_CHROMIUM = re.compile(r"Chrom(?:e|ium)/(\d+)")
+_HINT_MAJOR = re.compile(r'"(?:Google Chrome|Chromium|Microsoft Edge)";\s*v="(\d+)')
+_PREFETCH = {
+    "sec-purpose": ("prefetch",),
+    "purpose": ("prefetch",),
+    "x-purpose": ("preview", "instant"),
+    "x-moz": ("prefetch",),
+}
+_IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel"})
+_COLLECT_ROUTES = frozenset({"/g/collect"})
+_WEBVIEW = re.compile(r"; wv\)|Version/[\d.]+ Chrome/")
+
+
+def judge(data: Mapping[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -> dict[str, Any] | None:
+    """`{"score": 100, "reasons": ["agent_crawler"]}`, or None for who looks like a person.
+
+    `suspicions` are reasons found elsewhere (the rate of a client). An event that was scored before it came here keeps its
+    score where the body is trusted.
+    """
+    found = list(_signals(data, hit))
+    found += [(SUSPECT, reason) for reason in suspicions]
+    stated = data.get("bot", {}).get("score", 0) if hit.trusts_body else 0
+    score = min(MOST, max(stated, sum(points for points, _ in found)))
+    if not score:
+        return None
+    return {"score": score, "reasons": [reason for _, reason in found] or ["upstream"]}
+
+
+def _signals(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[int, str]]:
+    if hit.bot_score:
+        yield hit.bot_score, "upstream"
+    if data.get("raw", {}).get("wd") in ("1", 1, True, "true"):
+        yield BOT, "webdriver"
+    device = data.get("device", {})
+    if device.get("screen_width") == 0 or device.get("screen_height") == 0:
+        yield SUSPECT, "screen"
+    if not _is_visitors_own(data, hit):
+        agent = device.get("user_agent") if hit.trusts_body else None
+        if agent and agent != hit.headers.get("user-agent"):
+            yield from _of_agent(str(agent))
+        return
+    agent = hit.headers.get("user-agent", "")
+    if not agent:
+        yield BOT, "agent_empty"
+    yield from _of_agent(agent)
+    yield from _of_headers(agent, hit.headers)
+
+
+def _is_visitors_own(data: Mapping[str, Any], hit: Hit) -> bool:
+    """Whether the caller is the visitor's browser, and not a server or an SDK that speaks for it."""
+    if hit.server:
+        return False
+    return hit.browser or data.get("dialect") in _IMAGE_DIALECTS or hit.route in _COLLECT_ROUTES
+
+
+def _of_agent(agent: str) -> Iterator[tuple[int, str]]:
+    reason = agent_reason(agent[:LONGEST_AGENT])
+    if reason:
+        yield BOT, reason
+
+
+@lru_cache(maxsize=65_536)
+def agent_reason(agent: str) -> str:
+    """`agent_automation`, `agent_crawler`, or nothing for a person's agent. Remembered by agent."""
+    if _AUTOMATION.search(agent):
+        return "agent_automation"
+    if not agent or _IN_APP.search(agent):
+        return ""
+    return "agent_crawler" if _crawlers().is_bot(agent) else ""
+
+
+@cache
+def _crawlers() -> Bots:
+    bots = Bots()
+    bots.exclude(["discovery"])
+    return bots
+
+
+def _of_headers(agent: str, headers: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    for name, words in _PREFETCH.items():
+        if headers.get(name, "").lstrip(":").startswith(words):
+            yield BOT, "prefetch"
+    if not agent.startswith("Mozilla/"):
+        return
+    if "accept-language" not in headers:
+        yield SUSPECT, "no_accept_language"
+    chromium = _CHROMIUM.search(agent)
+    hints = headers.get("sec-ch-ua")
+    if hints is None:
+        modern = chromium is not None and int(chromium[1]) >= 90 and not _WEBVIEW.search(agent)
+        if modern and headers.get("x-forwarded-proto") == "https" and "sec-fetch-mode" not in headers:
+            yield SUSPECT, "client_hints_missing"
+        return
+    if _AUTOMATION.search(hints):
+        yield BOT, "agent_automation"
+    major = _HINT_MAJOR.search(hints)
+    other = major is not None and chromium is not None and major[1] != chromium[1]
+    desktop = headers.get("sec-ch-ua-mobile") == "?1" and "Mobile" not in agent and "Android" not in agent
+    if other or desktop:
+        yield SUSPECT, "client_hints_differ"
