@@ -27,7 +27,7 @@ from gateway.cli import VERBS, main
 from gateway.config.load import load
 from gateway.config.models import DestinationConfig, Gateway, SignalKind, Source
 from gateway.config.validate import UNWRITTEN
-from gateway.errors import Malformed, RateLimited, Refused, RefusedReason, TooLarge, UnsupportedEncoding
+from gateway.errors import RefusedReason
 from gateway.lab import start_lab
 from gateway.manifest import SettingSpec, discover, load_manifest
 from gateway.observe.ledger import FAILURES, SENTENCES
@@ -129,20 +129,17 @@ def outcomes() -> str:
 def refusals() -> str:
     """Why a hit is refused at the door."""
     words = {
-        RefusedReason.MALFORMED: "it cannot be read, or has no name",
-        RefusedReason.TOO_LARGE: "over 512 KiB a body, 64 KiB an event, 2,500 events a hit",
-        RefusedReason.ENCODING: "a Content-Encoding that is not known, broken or stacked",
-        RefusedReason.UNKNOWN_KEY: "no source has this key, or this Host",
-        RefusedReason.CROSS_SOURCE: "key and Host belong to two sources",
-        RefusedReason.ORIGIN: "the Origin is not in the source's list",
-        RefusedReason.RATE: "over a rate of the source's `limits`",
-        RefusedReason.FULL: "the store takes nothing for now; nothing was kept, send it again",
+        "malformed": ("400", "it cannot be read, or has no name"),
+        "too_large": ("413", "over 512 KiB a body, 64 KiB an event, 2,500 events a hit"),
+        "encoding": ("415", "a Content-Encoding that is not known, broken or stacked"),
+        "unknown_key": ("401", "no source has this key, or this Host"),
+        "cross_source": ("403", "key and Host belong to two sources"),
+        "origin": ("403", "the Origin is not in the source's list"),
+        "rate": ("429", "over a rate of the source's `limits`"),
+        "full": ("503", "the store takes nothing for now; nothing was kept, send it again"),
+        "signature": ("401", "a webhook that is not signed with the shop's secret"),
     }
-    classes: tuple[type[Refused], ...] = (Malformed, TooLarge, UnsupportedEncoding, RateLimited)
-    statuses = {kind.reason: str(kind.status) for kind in classes}
-    statuses |= {RefusedReason.UNKNOWN_KEY: "401", RefusedReason.CROSS_SOURCE: "403", RefusedReason.ORIGIN: "403"}
-    statuses |= {RefusedReason.FULL: "503"}
-    return table(["reason", "status", ""], [[f"`{one}`", statuses[one], words[one]] for one in RefusedReason])
+    return table(["reason", "status", ""], [[f"`{one}`", *words[one]] for one in RefusedReason])
 
 
 def routes() -> str:
