@@ -89,7 +89,7 @@ class Tagway:
             refuse_open_listeners(self.config)
         await self.store.open()
         self.meter.attach(self.store, self.config, self.prepared)
-        await self.lanes.start(self.prepared, held_lanes(self.config))
+        await self.lanes.start(self.prepared, held(self.config, "destination"), held(self.config, "source"))
         await self._listen()
         self._tasks = [
             asyncio.create_task(self._retain(), name="retention"),
@@ -126,7 +126,7 @@ class Tagway:
             self.intake.reconfigure(config, needs_by_source(config, prepared))
             self.door.reconfigure(config)
             self.meter.attach(self.store, config, prepared)
-            await self.lanes.start(prepared, held_lanes(config))
+            await self.lanes.start(prepared, held(config, "destination"), held(config, "source"))
             self.lanes.probe()
             log.info("configuration reloaded", extra={"config": config.hash[:12]})
 
@@ -201,9 +201,9 @@ class Tagway:
                 log.warning("this change needs a restart", extra={"key": key})
 
 
-def held_lanes(config: Gateway) -> frozenset[str]:
-    """Destinations left out for their errors (`config_errors: hold`): their events wait until the file is mended."""
-    return frozenset(held.name for held in config.held if held.kind == "destination")
+def held(config: Gateway, kind: str) -> frozenset[str]:
+    """Destinations or sources left out for their errors (`config_errors: hold`): their events wait until the file is mended."""
+    return frozenset(one.name for one in config.held if one.kind == kind)
 
 
 def open_store(config: Gateway, clock: Clock) -> SqliteStore:

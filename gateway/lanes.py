@@ -2,14 +2,14 @@
 
 A lane whose task ends by an unforeseen error is logged and started again after a pause that grows to a minute: its events
 stay on disk, and the other lanes never notice. Lanes that the store knows but the configuration no longer names are
-parked: their events pass as `skipped{disabled}`.
+parked: their events pass as `skipped{disabled}`, and so do those of sources that a lane no longer reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.clock import Clock
 from gateway.deliver.lane import Lane, LaneStatus
@@ -33,10 +33,15 @@ class Lanes:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._transports: list[Transport] = []
 
-    async def start(self, ready: Mapping[str, Ready], held: frozenset[str] = frozenset()) -> None:
-        """Open a lane for every destination and park the lanes that no file names any more; those in `held` just wait."""
+    async def start(
+        self, ready: Mapping[str, Ready], held: frozenset[str] = frozenset(), waiting: frozenset[str] = frozenset()
+    ) -> None:
+        """Open a lane for every destination and park the lanes that no file names any more.
+
+        Lanes in `held` and sources in `waiting` were left out for their errors: their events just wait.
+        """
         for name, one in ready.items():
-            await self._store.open_lane(name, one.config.sources)
+            await self._store.open_lane(name, [*one.config.sources, *self._left(name, one.config.sources, waiting)])
             transport = self._factory(one)
             self._transports.append(transport)
             self._lanes[name] = Lane(
@@ -44,10 +49,15 @@ class Lanes:
             )
         for name in self._store.lanes():
             if name not in self._lanes and name not in held:
+                await self._store.open_lane(name, self._left(name, (), waiting))
                 self._lanes[name] = ParkedLane(name, self._store, self._meter)
         self._tasks = {
             name: asyncio.create_task(_supervise(lane, name), name=f"lane-{name}") for name, lane in self._lanes.items()
         }
+
+    def _left(self, name: str, sources: Sequence[str], waiting: frozenset[str]) -> list[str]:
+        """Sources that the lane read before and its file no longer names: what they queued ends as `skipped{disabled}`."""
+        return [source for source in self._store.lanes().get(name, ()) if source not in sources and source not in waiting]
 
     async def stop(self, grace: float) -> None:
         """Stop taking, let requests in flight finish for `grace` seconds, leave the rest on disk."""

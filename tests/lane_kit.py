@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import orjson
@@ -32,6 +32,15 @@ def event(n: int, *, age: float = 1.0, **sections: Any) -> dict[str, Any]:
     at = iso(NOW - age)
     base = {"v": 1, "id": f"e-{n}", "name": "purchase", "time": at, "received": iso(NOW), "source": "shop", "dialect": "json"}
     return {**base, "consent": GRANTED, **sections}
+
+
+class SteppingClock(FrozenClock):
+    """Stands still on both sides until it is moved, and says it is real."""
+
+    frozen = False
+
+    def monotonic(self) -> float:
+        return self._ahead
 
 
 class MemoryStore:
@@ -84,6 +93,15 @@ class MemoryStore:
             self.flying.discard(one.seq)
             self._fresh = min(self._fresh, one.seq)
             self._ready.set()
+
+    def holds(self, lane: str, taken: Taken) -> bool:
+        return taken.seq in self.flying
+
+    async def shift_waits(self, lane: str, seconds: float) -> None:
+        now = self.clock.now()
+        for n, state in self.retries.items():
+            first_at = state.first_at and state.first_at + seconds
+            self.retries[n] = replace(state, due=max(now, state.due + seconds), first_at=first_at)
 
     async def settle(self, lane: str, settlements: Sequence[Settlement], firings: Sequence[Firing] = ()) -> int:
         await asyncio.sleep(0)

@@ -155,6 +155,31 @@ async def test_a_removed_destination_is_parked_and_resumes(tmp_path: Path, lab: 
         assert (await gateway.outcomes("tiktok")) == {"skipped{disabled}": 1, "delivered": 1}
 
 
+async def test_a_removed_destination_stays_parked_after_a_restart(tmp_path: Path, lab: Lab) -> None:
+    async with running(tmp_path, lab_files(lab, ["meta", "tiktok"])):
+        pass
+    (tmp_path / "destinations" / "tiktok.yaml").unlink()
+    async with running(tmp_path, lab_files(lab, ["meta"])) as gateway:
+        await gateway.send(purchase("e-1"))
+        await gateway.idle()
+        assert (await gateway.outcomes("tiktok")) == {"skipped{disabled}": 1}
+
+
+async def test_a_source_taken_from_a_destination_ends_disabled_there(tmp_path: Path, lab: Lab) -> None:
+    lab.down("meta", "500")
+    both = {"meta": LAB["meta"].format(base=lab.url("meta")) + "sources: [red, blue]\n"}
+    async with running(tmp_path, both, sources=TWO_SOURCES) as gateway:
+        await gateway.send(purchase("e-1"), key="wk_red")
+        await gateway.send(purchase("e-2"), key="wk_blue")
+        write_files(tmp_path, {"meta": both["meta"].replace("red, blue", "blue")}, TWO_SOURCES)
+        await gateway.admin("POST", "/reload", {})
+        lab.down("meta", None)
+        await gateway.send(purchase("e-3"), key="wk_red")
+        await gateway.idle(30)
+        assert (await gateway.outcomes("meta")) == {"delivered": 1, "skipped{disabled}": 2}
+        assert {entry.id for entry in lab.inbox("meta") if entry.accepted} == {"e-2"}
+
+
 async def test_a_bad_file_keeps_the_old_configuration(tmp_path: Path, lab: Lab) -> None:
     async with running(tmp_path, lab_files(lab, ["meta"])) as gateway:
         (tmp_path / "destinations" / "meta.yaml").write_text("type: meta\nsettngs: {}\n")

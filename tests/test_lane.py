@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.clock import FrozenClock
 from gateway.config.models import BatchLimits
 from gateway.consent.gate import Need
 from gateway.consent.withdrawal import subjects
@@ -23,7 +22,7 @@ from gateway.manifest import VendorLimits
 from gateway.meter import Meter
 from gateway.outcomes import Ending, Outcome
 from gateway.queue.base import RetryState, Withdrawal
-from tests.lane_kit import GRANTED, NOW, Bench, FakePlan, MemoryStore, event
+from tests.lane_kit import GRANTED, NOW, Bench, FakePlan, MemoryStore, SteppingClock, event
 
 DAY = 86400.0
 
@@ -746,15 +745,6 @@ async def test_validation_is_sampled_counted_and_never_affects_an_outcome(caplog
         await bench.until(lambda: bench.meter.messages == [1])
     assert bench.store.outcomes() == {"delivered": 6}
     assert [record.getMessage() for record in caplog.records] == ["Vendor's validation complained"]
-
-
-class SteppingClock(FrozenClock):
-    """Stands still on both sides until it is moved, and says it is real."""
-
-    frozen = False
-
-    def monotonic(self) -> float:
-        return self._ahead
 
 
 async def test_a_step_of_the_clock_spreads_what_it_made_due_at_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,9 +18,9 @@ from gateway.consent.withdrawal import subjects
 from gateway.deliver.parked import ParkedLane
 from gateway.destination import Reply, Request
 from gateway.meter import Meter
-from gateway.queue.base import DeadFilter, Withdrawal
+from gateway.queue.base import DeadFilter, RetryState, Settlement, Withdrawal
 from gateway.queue.sqlite import SqliteStore
-from tests.lane_kit import NOW, Bench, FakePlan, event
+from tests.lane_kit import NOW, Bench, FakePlan, SteppingClock, event
 
 
 @pytest.fixture
@@ -177,3 +177,68 @@ async def test_a_paused_lane_keeps_its_events_over_a_restart(store: SqliteStore,
         clock.advance(400)
         await bench.until(lambda: ended(store) == 100)
     assert outcomes(store) == {"delivered": 100}
+
+
+async def test_an_event_that_was_erased_in_the_lanes_hands_is_not_sent(store: SqliteStore, clock: FrozenClock) -> None:
+    """Two wait behind a request in flight, fresh and from a retry row; their person is erased, then the vendor answers."""
+    ada = {"user": {"email": "ada@example.com"}}
+    bench = Bench(batched(1), store=store, clock=clock, limits={"concurrency": 1})
+    bench.transport.script = [Reply(503)] * 3
+    async with bench:
+        await bench.put(event(0, **ada))
+        await bench.until(lambda: store.depth("acme").retrying == 1)
+        bench.transport.gate = asyncio.Event()
+        sent = len(bench.transport.requests)
+        await bench.put(event(1), event(2, **ada))
+        await bench.until(lambda: bench.transport.in_flight == 1)
+        clock.advance(4000)
+        bench.lane.poke()
+        await bench.until(lambda: len(bench.lane._held) == 3)
+        assert await store.erase(frozenset(), [("user", "email", "ada@example.com")]) == 2
+        bench.transport.gate.set()
+        await bench.until(lambda: ended(store) == 3 and not bench.lane._held)
+    assert bench.transport.ids()[sent:] == [["e-1"]]
+    assert outcomes(store) == {"delivered": 1, "erased": 2}
+    assert b"ada@example.com" not in b"".join(f.read_bytes() for f in (store._folder.file.parent).iterdir() if f.is_file())
+
+
+async def test_a_step_back_of_the_clock_makes_no_retry_wait_longer(tmp_path: Path) -> None:
+    """A day back: what was due in ten minutes is still due in ten minutes, and what was due already is sent at once."""
+    clock = SteppingClock(NOW)
+    store = SqliteStore(tmp_path / "queue", clock=clock, retention=Window(), firings=Window(), personal=1e9, ballast=0)
+    await store.open()
+    await store.open_lane("acme", ["shop"])
+    bench = Bench(store=store, clock=clock)
+    await bench.put(event(1), event(2))
+    one, two = store.take("acme", 2)
+    waiting = [RetryState(NOW + 600, 1, NOW - 100), RetryState(NOW - 1, 1, NOW - 100)]
+    await store.settle("acme", [Settlement(t, "e", retry=w) for t, w in zip((one, two), waiting, strict=True)])
+    bench.transport.gate = asyncio.Event()
+    async with bench:
+        await bench.until(lambda: bench.transport.in_flight == 1)
+        clock.step_wall(-86400)
+        bench.transport.gate.set()
+        await bench.until(lambda: ended(store) == 1)
+        [(due, first_at)] = store._core.reader.execute("select due, first_at from retry").fetchall()
+        while due > NOW:
+            await asyncio.sleep(0.01)
+            [(due, first_at)] = store._core.reader.execute("select due, first_at from retry").fetchall()
+        assert (due, first_at) == (NOW - 86400 + 600, NOW - 86400 - 100)
+        clock.advance(590)
+        await asyncio.sleep(0.05)
+        assert ended(store) == 1
+        clock.advance(20)
+        await bench.until(lambda: ended(store) == 2)
+    await store.close()
+
+
+async def test_what_a_lane_queued_of_a_source_it_no_longer_reads_is_disabled(store: SqliteStore, clock: FrozenClock) -> None:
+    await store.open_lane("acme", ["shop", "blog"])
+    bench = Bench(store=store, clock=clock)
+    await bench.put(event(1), event(2, source="blog"))
+    await store.open_lane("acme", ["shop", "blog"])
+    async with bench:
+        await bench.put(event(3, source="blog"))
+        await bench.until(lambda: ended(store) == 3)
+    assert bench.transport.ids() == [["e-1"]]
+    assert outcomes(store) == {"delivered": 1, "skipped{disabled}": 2}

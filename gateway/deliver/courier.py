@@ -208,7 +208,8 @@ class Courier:
         """What may still go."""
         now, fit = self._clock.now(), []
         for piece in bundle:
-            ending = self._gate.withdrawn(piece.work) or self._gate.expired(piece.work, now)
+            work = piece.work
+            ending = self._gate.overtaken(work) or self._gate.withdrawn(work) or self._gate.expired(work, now)
             if ending:
                 trip.done(piece, ending)
             else:

@@ -1,6 +1,7 @@
 """Whether an event may go to a destination at all: the skips of design §7 in their fixed order, then age.
 
-    disabled (a parked lane, parked.py) · bot · loop · consent (or withdrawn) · filter · share · mode · expired{age}
+    disabled (of a source that the lane no longer reads; of a parked lane, parked.py)
+    · bot · loop · consent (or withdrawn) · filter · share · mode · expired{age}
 
 `unmapped` and `incomplete` follow in the mapping. Pure, but for the table of withdrawals that it reads.
 """
@@ -19,7 +20,9 @@ from gateway.event import Event
 from gateway.outcomes import Ending, Outcome
 from gateway.queue.base import Store
 
+_DISABLED = Ending(Outcome.SKIPPED, "disabled", "the destination does not read this source any more")
 _LOOP = Ending(Outcome.SKIPPED, "loop", "the page itself sent this event to the vendor")
+ERASED = Ending(Outcome.ERASED)
 DRY_RUN = Ending(Outcome.SKIPPED, "mode", "dry run: rendered, not sent")
 _MODES = {"off": Ending(Outcome.SKIPPED, "mode", "mode is off"), "dry_run": DRY_RUN}
 
@@ -29,12 +32,15 @@ class Gate:
 
     def __init__(self, config: DestinationConfig, plan: Plan, need: Need, bounds: Bounds, store: Store) -> None:
         self._config, self._plan, self._need, self._store = config, plan, need, store
+        self._sources = frozenset(config.sources)
         self._max_age = bounds.max_age
         self._share = config.share / 100 * 2**64 if config.share < 100 else None
 
     def closed(self, work: Work, now: float) -> Ending | None:
         """Why this event is not sent; None when it may be. DRY_RUN itself, when it is to be rendered and not sent."""
         event, data = work.event, work.event.data
+        if work.taken.source not in self._sources:
+            return _DISABLED
         bot = data.get("bot")
         if bot and bot.get("score", 0) > self._config.bots.max_score:
             return Ending(Outcome.SKIPPED, "bot", f"bot score {bot['score']} is above {self._config.bots.max_score}")
@@ -60,6 +66,10 @@ class Gate:
             work.people = subjects(self._store.salt, work.event.source, work.event.data)
         why = withdrawn(work.taken.received, work.people, self._need, table)
         return Ending(Outcome.WITHDRAWN, "", why) if why else None
+
+    def overtaken(self, work: Work) -> Ending | None:
+        """Whether the event was erased while the lane held it; asked just before each request."""
+        return None if self._store.holds(self._config.name, work.taken) else ERASED
 
     def expired(self, work: Work, now: float) -> Ending | None:
         """Whether the event is older than the vendor takes; asked again just before each request."""

@@ -175,7 +175,8 @@ class Lane:
 
     async def _feed(self) -> None:
         while self._active:
-            self._steps.look()
+            if back := self._steps.look():
+                await self._store.shift_waits(self.name, back)
             if not self.circuit.running:
                 await self._probe_turn()
                 continue

@@ -2,7 +2,7 @@
 
 A lane's own waits (probes, batches, rate) run on the monotonic clock and are not touched. Retry rows carry wall time: a step
 forward would make all of them due at once. So a row whose time lies inside the step keeps the wait it had left, spread a
-little, instead of being sent.
+little, instead of being sent. A step back would make all of them wait longer by it: the store moves them along.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ class StepWatch:
         self._offset = clock.now() - clock.monotonic()
         self._at = self._before = 0.0
 
-    def look(self) -> None:
-        """Note and log a step since the last look."""
+    def look(self) -> float:
+        """Note and log a step since the last look; returns the seconds of a step back, else 0.0."""
         if self._clock.frozen:
-            return
+            return 0.0
         now = self._clock.now()
         offset = now - self._clock.monotonic()
         step, self._offset = offset - self._offset, offset
         if abs(step) > STEP_SECONDS:
             log.warning("Wall clock stepped", extra={"destination": self._lane, "seconds": round(step, 1)})
             self._at, self._before = now, now - step
+            return min(0.0, step)
+        return 0.0
 
     def put_off(self, state: RetryState) -> RetryState | None:
         """The row of an event that only a step made due, with the wait it had left; None for any other."""

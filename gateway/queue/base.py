@@ -256,6 +256,12 @@ class Store(Protocol):
     def release(self, lane: str, taken: Iterable[Taken]) -> None:
         """Give events back unsettled (pause, reload, shutdown): they can be taken again."""
 
+    def holds(self, lane: str, taken: Taken) -> bool:
+        """Whether an event that was taken is still the lane's to send: not once it was settled, released or erased."""
+
+    async def shift_waits(self, lane: str, seconds: float) -> None:
+        """Move the times of the lane's retry rows by `seconds`, as the wall clock was moved; none becomes due before now."""
+
     async def settle(self, lane: str, settlements: Sequence[Settlement], firings: Sequence[Firing] = ()) -> int:
         """Record outcomes and retries with the requests that led there, in one transaction. Returns how many came late."""
 

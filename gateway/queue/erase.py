@@ -21,7 +21,7 @@ from gateway.queue.stage import Stage
 SLICE = 200
 ERASED_CODE = CODES[(Outcome.ERASED, "")]
 _LOG = "select id, received, label, event_id, body from log where id > ? order by id limit ?"
-_COPIES = """select lane, id, source, label, event_id, body from retry where body is not null and (lane, id) > (?, ?)
+_COPIES = """select lane, id, source, label, event_id, body, token from retry where body is not null and (lane, id) > (?, ?)
     order by lane, id limit ?"""
 _LETTERS = "select id, source, number, event_id, body from dead where id > ? order by id limit ?"
 
@@ -78,28 +78,31 @@ def erase_log(stage: Stage, person: Person, above: int) -> int | None:
 
 
 def _end(stage: Stage, source: int, number: int, label: str) -> None:
-    """Every lane that still has the event to settle settles it as erased."""
+    """Every lane that still has the event to settle settles it as erased; one that holds it will not send it."""
     for lane in stage.readers(source):
         position = stage.position(lane, source)
         if position.retrying:
-            sql = "select label, event_id, length(body) from retry where lane=? and id=?"
+            sql = "select label, event_id, length(body), token from retry where lane=? and id=?"
             row = stage.db.one(sql, (lane, row_id(source, number)))
             if row is not None:
                 copied = weight(row[1], b"") + row[2] if row[2] is not None else 0
                 remove_waiting(stage, lane, source, number, copied)
                 record(stage, lane, source, number, row[0] or label, ERASED_CODE)
+                stage.landed.append((lane, source, number, row[3]))
                 continue
         if not position.covers(number):
             record(stage, lane, source, number, label, ERASED_CODE)
+            stage.landed.append((lane, source, number, 0))
 
 
 def erase_copies(stage: Stage, person: Person, after: tuple[int, int]) -> tuple[int, int] | None:
     """A slice of the copies that retry rows carry."""
     rows = stage.db.all(_COPIES, (*after, SLICE))
-    for lane, id_, source, label, event_id, body in rows:
+    for lane, id_, source, label, event_id, body, token in rows:
         if person.owns(event_id, body):
             remove_waiting(stage, lane, source, id_ & MASK, weight(event_id, body))
             record(stage, lane, source, id_ & MASK, label, ERASED_CODE)
+            stage.landed.append((lane, source, id_ & MASK, token))
             forget_id(stage, source, event_id)
             person.found.add((stage.source(source).name, id_ & MASK))
     return (rows[-1][0], rows[-1][1]) if len(rows) == SLICE else None

@@ -19,6 +19,8 @@ from gateway.queue.stage import Stage
 
 DELIVERED_CODE = CODES[(Outcome.DELIVERED, "")]
 _LETTER = "select id, lane, source, number, event_id, label, code, received, body, crc from dead where id=?"
+SHIFT_SLICE = 1000
+"""Retry rows that one transaction moves along with the clock."""
 Letter = tuple[int, int, int, int, str, str, int, float, bytes, int]
 
 
@@ -68,6 +70,23 @@ def queue_again(stage: Stage, lane: int, source: int, number: int, copy: Copy | 
     state = RetryState(due=stage.now)
     insert_waiting(stage, lane, source, number, state_columns(state, None, stage.token()), copy)
     stage.wake(lane, source, stage.now)
+
+
+def shift_waits(stage: Stage, lane_name: str, seconds: float, above: int) -> int | None:
+    """Move a slice of a lane's retry rows along with the clock; returns where to go on, None at the end."""
+    lane = stage.memory.lane_ids[lane_name]
+    rows = stage.db.all("select id, source from retry where lane=? and id>? order by id limit ?", (lane, above, SHIFT_SLICE))
+    if not rows:
+        return None
+    last: int = rows[-1][0]
+    stage.db.execute(
+        """update retry set due=max(?, due+?), first_at=case when first_at then first_at+? else 0.0 end
+        where lane=? and id>? and id<=?""",
+        (stage.now, seconds, seconds, lane, above, last),
+    )
+    for source in {source for _, source in rows}:
+        stage.wake(lane, source, stage.now)
+    return last if len(rows) == SHIFT_SLICE else None
 
 
 def codes_between(stage: Stage, lane: int, source: int, lo: int, hi: int) -> dict[int, int]:

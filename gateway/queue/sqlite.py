@@ -188,6 +188,17 @@ class SqliteStore:
         take.release(memory, memory.lanes[memory.lane_ids[lane]], taken)
         self._waiters.wake_lane(lane)
 
+    def holds(self, lane: str, taken: Taken) -> bool:
+        """See base.Store.holds."""
+        memory = self._core.memory
+        return take.holds(memory, memory.lanes[memory.lane_ids[lane]], taken)
+
+    async def shift_waits(self, lane: str, seconds: float) -> None:
+        """See base.Store.shift_waits; in slices."""
+        at: int | None = 0
+        while at is not None:
+            at = await self._writer.submit(requeue.shift_waits, lane, seconds, at)
+
     async def settle(self, lane: str, settlements: Sequence[Settlement], firings: Sequence[Firing] = ()) -> int:
         """See base.Store.settle."""
 

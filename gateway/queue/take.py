@@ -183,6 +183,12 @@ def release(memory: Memory, lane: LaneState, taken: Iterable[Taken]) -> None:
             reading.due = min(reading.due, one.retry.due)
 
 
+def holds(memory: Memory, lane: LaneState, taken: Taken) -> bool:
+    """Whether the lane still has what it took in this very version."""
+    reading = lane.reading.get(memory.source_ids[taken.source])
+    return reading is not None and reading.flying.get(taken.seq) == taken.token
+
+
 def has_work(memory: Memory, lane: LaneState, now: float) -> bool:
     """Whether take may find something now."""
     return lane.flying < READ_AHEAD and next_work(memory, lane) <= now
