@@ -34,6 +34,7 @@ VERBS = {
     "destinations": "gateway.cli.show",
     "schema": "gateway.cli.show",
     "keys": "gateway.cli.keys",
+    "doctor": "gateway.cli.doctor",
     "completion": "gateway.cli.show",
 }
 """verb → the module that holds it, in the order in which --help lists them."""
