@@ -53,6 +53,7 @@ class RefusedReason(StrEnum):
     TOO_LARGE = "too_large"
     ENCODING = "encoding"
     UNKNOWN_KEY = "unknown_key"
+    SIGNATURE = "signature"
     CROSS_SOURCE = "cross_source"
     ORIGIN = "origin"
     RATE = "rate"

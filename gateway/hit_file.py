@@ -1,8 +1,9 @@
 """Hits from files, for `tagway explain`: a native JSON body, or a raw HTTP request as a tool copies it.
 
 A raw request goes through what the door would ask of it: route and aliases, method, key and Host, Origin, encoding, depth.
-What the door would refuse raises Refused with the door's own words. Two things a file cannot have: the socket it came over,
-so that an address is known only from a forwarding header that the configuration trusts, and a rate.
+What the door would refuse raises Refused with the door's own words. Three things a file cannot have: the socket it came over,
+so that an address is known only from a forwarding header that the configuration trusts, a rate, and the signature of a shop's
+webhook, whose time has passed: such a file is taken at its word.
 
 A native body alone counts as a server's, so that address and agent in it are used.
 """
@@ -23,6 +24,7 @@ from gateway.receive.encoding import coding_of, decode
 from gateway.receive.hit import Hit
 from gateway.receive.limits import MAX_BODY, check_depth
 from gateway.receive.routes import DIALECTS, Dialect, Table
+from gateway.receive.rules import hook_of
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of
 
 METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
@@ -80,7 +82,7 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
     """The hit of a raw request. `source` overrides key, Host and Origin. Raises GatewayError, Refused as the door would."""
     request = parse_request(raw)
     paths = [config.paths, *(one.paths for one in config.sources.values() if one.paths)]
-    row, _, query = Table(DIALECTS, paths).find(request.target)
+    row, segment, query = Table(DIALECTS, paths).find(request.target)
     if not isinstance(row, Dialect):
         raise GatewayError(
             f"{request.target.partition('?')[0]} takes no hits; these do: {', '.join(one.path for one in DIALECTS)}"
@@ -94,7 +96,11 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
     client = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent).client(_PROXY, request.headers)
     forwarded = any(name in request.headers for name in _FORWARDED) and client.ip != _PROXY
     headers = {**headers, "host": client.host}
-    speaker = Speaker(source_of(config, source)) if source else _speaker(config, row, headers, query, body)
+    if row.signed is not None:
+        hook_of(config, source or segment, row.shop)
+        speaker = Speaker(source or segment, server=True)
+    else:
+        speaker = Speaker(source_of(config, source)) if source else _speaker(config, row, headers, query, body)
     return Hit(
         request.method,
         row.path,

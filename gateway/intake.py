@@ -1,7 +1,8 @@
 """From decoded events to disk: normalise, enrich, decide consent, append; one transaction a hit (design §1, §3).
 
 An event that no destination may have is stored hollow: id, name, time, source, consent and the reason, nothing of the
-person. The same gate runs again before each request, so what is decided here only ever saves bytes.
+person. An event of a shop's webhook first takes over what the browser of its checkout left (gateway/checkout.py). The same
+gate runs again before each request, so what is decided here only ever saves bytes.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from typing import Any
 
 import orjson
 
+from gateway import checkout
 from gateway.clock import Clock
 from gateway.config.models import Gateway, SourceConsent
 from gateway.consent.decide import decide
 from gateway.consent.gate import Need, refuses
+from gateway.consent.signals import Signal
 from gateway.consent.withdrawal import subjects, withdrawn_purposes
-from gateway.enrich import enrich
+from gateway.enrich import describe, enrich
+from gateway.enrich.pace import Pace
 from gateway.errors import Refused, TooLarge
 from gateway.event import label
 from gateway.meter import Meter
 from gateway.normalise import Normalised, normalise
-from gateway.queue.base import NewEvent, Store
+from gateway.queue.base import CONTEXT_AGE, Context, NewEvent, Store
 from gateway.receive.hit import Hit, RawEvent, Taken
+from gateway.receive.shop import DIALECTS as SHOPS
 
 AT_ONCE = 100
 """Events of a hit that are prepared in one go; then others have their turn, as a hit may hold thousands."""
@@ -42,6 +47,7 @@ class DurableIntake:
         self._store = store
         self._meter = meter
         self._clock = clock
+        self._pace = Pace()
         self.reconfigure(config, needs)
 
     def reconfigure(self, config: Gateway, needs: Mapping[str, Sequence[Need]]) -> None:
@@ -80,14 +86,29 @@ class DurableIntake:
         for field in normal.dropped:
             self._meter.dropped(hit.source, field)
         counts[raw.dialect] = counts.get(raw.dialect, 0) + 1
-        data = self._settle_consent(enrich(normal.data, hit), hit)
+        named = checkout.keys(self._store.salt, hit.source, normal.data)
+        data, signals = self._carried(raw.dialect, named, normal.data, hit) if named else (normal.data, ())
+        data = self._settle_consent(describe(enrich(data, hit), hit, self._pace.suspicions(hit)), hit, signals)
         body = orjson.dumps(data)
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")
-        return _new_event(data, normal, body, hit)
+        leaves = named and hit.browser and raw.dialect not in SHOPS
+        contexts = checkout.contexts(self._store.salt, named, data) if leaves else ()
+        return _new_event(data, normal, body, hit, contexts)
 
-    def _settle_consent(self, data: dict[str, Any], hit: Hit) -> dict[str, Any]:
-        data["consent"] = consent = decide(data, hit, self._rules[hit.source])
+    def _carried(
+        self, dialect: str, named: Sequence[checkout.Key], data: dict[str, Any], hit: Hit
+    ) -> tuple[dict[str, Any], Sequence[Signal]]:
+        """A shop's event with what the browser of its checkout said, and the consent given there."""
+        data = checkout.without_tokens(data)
+        if dialect not in SHOPS:
+            return data, ()
+        found = self._store.contexts([key.digest for key in named], hit.received - CONTEXT_AGE)
+        carried = checkout.choose(self._store.salt, named, found, data)
+        return (checkout.fill(data, carried, hit.received), checkout.signals(carried)) if carried else (data, ())
+
+    def _settle_consent(self, data: dict[str, Any], hit: Hit, carried: Sequence[Signal]) -> dict[str, Any]:
+        data["consent"] = consent = decide(data, hit, self._rules[hit.source], carried)
         table = self._store.withdrawals
         if table:
             people = subjects(self._store.salt, hit.source, data)
@@ -99,9 +120,9 @@ class DurableIntake:
         return data if None in reasons else hollow(data, reasons[0] or "")
 
 
-def _new_event(data: Mapping[str, Any], normal: Normalised, body: bytes, hit: Hit) -> NewEvent:
+def _new_event(data: Mapping[str, Any], normal: Normalised, body: bytes, hit: Hit, contexts: tuple[Context, ...]) -> NewEvent:
     name = data["name"]
-    return NewEvent(hit.source, name, label(name), data["id"], body, hit.received, normal.client_id, normal.digest)
+    return NewEvent(hit.source, name, label(name), data["id"], body, hit.received, normal.client_id, normal.digest, contexts)
 
 
 def narrow(consent: dict[str, Any], purposes: frozenset[str]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.models import BatchLimits, Purpose, Seconds, Strict
+from gateway.config.models import BatchLimits, Purpose, Seconds
+from gateway.config.strict import Strict
 from gateway.config.tree import MarkedMap, Scalar, plain
 from gateway.config.validate import validated
 from gateway.config.words import hint

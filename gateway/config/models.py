@@ -13,9 +13,11 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
 from gateway.config.addresses import base_url, host, is_loopback, listen_address, measurement_id, origin, url_path, write_key
+from gateway.config.hooks import Hooks
+from gateway.config.strict import Strict
 from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -90,12 +92,6 @@ UrlPath = Annotated[str, AfterValidator(url_path)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Network = Annotated[str, AfterValidator(_network)]
 Purpose = Literal["ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors; numbers are finite unless a field says otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Admin(Strict):
@@ -225,6 +221,11 @@ class Source(Strict):
     ga4_ids: list[MeasurementId] = Field(
         default_factory=list,
         description="measurement ids and Firebase app ids of its GA4 hits; where any is listed hits of others are refused",
+    )
+    hooks: Hooks = Field(default=Hooks(), description="shops whose webhooks are taken, each with its secret")
+    null_origin: bool = Field(
+        default=False,
+        description="take hits of sandboxed frames, which send `Origin: null`: Shopify's custom pixels; they read no answer",
     )
     consent: SourceConsent = Field(default=SourceConsent(), description="where grants come from and what silence means")
     limits: SourceLimits = Field(default=SourceLimits(), description="rates; none by default")

@@ -1,7 +1,8 @@
 """`${NAME}`, `${NAME:-default}` and `${file:/path}`: where they are read, and what is wrong with them elsewhere.
 
-A reference is a whole scalar under `settings`, `admin`, `queue`, `endpoint` or `server_keys`. It is replaced once: what an
-environment variable or file holds is never looked at again. Messages name the variable or file, never its value.
+A reference is a whole scalar under `settings`, `admin`, `queue`, `endpoint`, `server_keys` or `hooks`. It is
+replaced once: what an environment variable or file holds is never looked at again. Messages name the variable or file,
+never its value.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ANY = re.compile(r"\$\{(?:file:[^{}]*|[A-Za-z_][A-Za-z0-9_]*(?::-[^{}]*)?)\}")
 _LITERALS = frozenset({"${true}", "${false}", "${null}"})
 _MAX_SECRET = 64 * 1024
 
-READ_IN = "settings, admin, queue, endpoint and server_keys"
+READ_IN = "settings, admin, queue, endpoint, server_keys and hooks"
 
 
 class Referred(Scalar):

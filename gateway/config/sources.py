@@ -14,6 +14,8 @@ from gateway.config.words import shown
 from gateway.errors import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SECRET_KEYS = ("server_keys", "hooks")
+"""Keys of a source under which references are read."""
 NAME_RULE = "a name has letters, digits, - and _, at most 100"
 
 
@@ -26,12 +28,12 @@ def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at:
     """The source, or None with every problem. `at` is its path in messages, empty where it is a file of its own."""
     prefix = f"{at}." if at else ""
     for key in list(tree):
-        if key == "server_keys":
-            tree[key] = references.replaced(tree[key], f"{prefix}server_keys")
+        if key in _SECRET_KEYS:
+            tree[key] = references.replaced(tree[key], f"{prefix}{key}")
         else:
             references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), at)
     said = references.take_problems()
-    problems = _server_keys(tree, name, prefix, lab)
+    problems = [] if lab else [*_server_keys(tree, name, prefix), *_hooks(tree, prefix)]
     keys = tree.get("server_keys")
     known = MarkedMap(tree.mark, dict(tree), tree.marks)
     if isinstance(keys, MarkedList):
@@ -42,9 +44,9 @@ def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at:
     return (None, problems) if problems else (found, [])
 
 
-def _server_keys(tree: MarkedMap, name: str, prefix: str, lab: bool) -> list[Problem]:
+def _server_keys(tree: MarkedMap, name: str, prefix: str) -> list[Problem]:
     keys = tree.get("server_keys")
-    if lab or not isinstance(keys, MarkedList):
+    if not isinstance(keys, MarkedList):
         return []
     variable = f"{name}_SERVER_KEY".upper().replace("-", "_")
     return [
@@ -52,6 +54,18 @@ def _server_keys(tree: MarkedMap, name: str, prefix: str, lab: bool) -> list[Pro
         for index, key in enumerate(keys)
         if (why := written_secret(key, variable))
     ]
+
+
+def _hooks(tree: MarkedMap, prefix: str) -> list[Problem]:
+    problems: list[Problem] = []
+    for shop, hook in tree["hooks"].items() if isinstance(tree.get("hooks"), MarkedMap) else ():
+        secret = hook.get("secret") if isinstance(hook, MarkedMap) else None
+        problems += [
+            Problem(f"{prefix}hooks.{shop}.secret {why}", one.mark.file, one.mark.line)
+            for one in (secret if isinstance(secret, MarkedList) else [secret])
+            if isinstance(one, Scalar) and (why := written_secret(one, f"{shop}_SECRET".upper()))
+        ]
+    return problems
 
 
 class Clashes:

@@ -11,6 +11,7 @@ Per purpose, from the strongest rank that says granted or denied:
 - A grant counts only from the kinds in the source's `consent.read`; a denial is always read.
 - Opt-outs of sale (GPC, us_privacy, the event) set `sale_opt_out` and leave the purposes as they are: what a destination
   makes of it is its own `on_opt_out`. One signal that opts out outweighs all that do not.
+- What was decided in the same checkout is carried to the shop's webhook and ranks as what stands on the hit.
 - A purpose of which nobody spoke stays `unknown`, which every destination counts as denied.
 
 `explicit` is true where a visitor's choice decided anything. `sources` lists the deciding signals with what they decided:
@@ -26,7 +27,7 @@ from typing import Any
 from gateway.config.models import SourceConsent
 from gateway.consent.google import whereabouts
 from gateway.consent.regions import jurisdiction
-from gateway.consent.signals import GOOGLE_DIALECTS, Signal, read
+from gateway.consent.signals import CARRIED, GOOGLE_DIALECTS, Signal, read
 from gateway.event import PURPOSES
 from gateway.receive.hit import Hit
 
@@ -34,9 +35,9 @@ _OPEN_LAW = ("opt_out", "none")
 _BY_LAW = (Signal("jurisdiction", "jurisdiction", {}, explicit=False),)
 
 
-def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> dict[str, Any]:
-    """The consent block of an enriched event, in place of the client's own."""
-    signals = read(data, hit, rules)
+def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent, carried: Sequence[Signal] = ()) -> dict[str, Any]:
+    """The consent block of an enriched event, in place of the client's own; `carried` was decided in the same checkout."""
+    signals = [*read(data, hit, rules), *carried]
     heard = [_heard(signal, rules.read) for signal in signals if signal.choices]
     law = _law(data, rules)
     block: dict[str, Any] = {}
@@ -72,7 +73,7 @@ def _law(data: Mapping[str, Any], rules: SourceConsent) -> str:
 
 def _heard(signal: Signal, kinds: Container[str]) -> Signal:
     """The signal as far as it counts: whole where its kind may grant, else its denials."""
-    if signal.kind in kinds:
+    if signal.kind == CARRIED or signal.kind in kinds:
         return signal
     return signal._replace(choices={purpose: choice for purpose, choice in signal.choices.items() if choice == "denied"})
 

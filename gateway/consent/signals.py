@@ -55,6 +55,9 @@ class Signal(NamedTuple):
     at: str | None = None
 
 
+CARRIED = "checkout"
+"""The kind of a consent that was decided before, in the same checkout (gateway/checkout.py): it always counts."""
+
 Reader = Callable[[Mapping[str, Any], Hit, SourceConsent], Signal | None]
 
 

@@ -19,11 +19,13 @@ from gateway.destination import Plan
 from gateway.event import Event
 from gateway.outcomes import Ending, Outcome
 from gateway.queue.base import Store
+from gateway.receive.shop import DIALECTS as SHOPS
 
 _DISABLED = Ending(Outcome.SKIPPED, "disabled", "the destination does not read this source any more")
 _LOOP = Ending(Outcome.SKIPPED, "loop", "the page itself sent this event to the vendor")
 ERASED = Ending(Outcome.ERASED)
 DRY_RUN = Ending(Outcome.SKIPPED, "mode", "dry run: rendered, not sent")
+_TEST_ORDER = Ending(Outcome.SKIPPED, "mode", "a test order of the shop: it goes only where mode is test")
 _MODES = {"off": Ending(Outcome.SKIPPED, "mode", "mode is off"), "dry_run": DRY_RUN}
 
 
@@ -54,6 +56,7 @@ class Gate:
             or self._filtered(event, now)
             or self._unshared(event)
             or _MODES.get(self._config.mode)
+            or self._test_order(event)
             or self.expired(work, now)
         )
 
@@ -80,6 +83,11 @@ class Gate:
     def _filtered(self, event: Event, now: float) -> Ending | None:
         why = self._plan.filtered(event, now)
         return None if why is None else Ending(Outcome.SKIPPED, "filter", why)
+
+    def _test_order(self, event: Event) -> Ending | None:
+        """Orders that a shop made to try itself out are nobody's purchases."""
+        tried = event.data.get("dialect") in SHOPS and event.get("raw", "test") is True
+        return _TEST_ORDER if tried and self._config.mode != "test" else None
 
     def _unshared(self, event: Event) -> Ending | None:
         if self._share is None or position(event) < self._share:

@@ -11,7 +11,8 @@ needs no cleaning) and one call of the schema's validator; everything slower hap
 - **Time**: see `moment`. A stated time that was replaced is kept in `raw.time`.
 - **Digest**: 8 bytes of BLAKE2b over the client's own content (name, time as stated, data without `device.ip`): equal for
   a repeat, whatever was the time of sending, the address or the order of keys. How a GA4 hit was sent (its
-  counters and timings) does not count either.
+  counters and timings) does not count either. An order that goes by its own id is told by browser and shop in different
+  words: of it only value and currency count, of a checkout that goes by its token nothing but its name.
 - **Consent**: an unreadable word for a purpose counts as denied; only what a client may say of consent is kept.
 """
 
@@ -75,7 +76,8 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     data["dialect"] = raw.dialect
     valid = _validated(data, dropped)
     content = _lasting(raw, content)
-    return Normalised(valid, event_id is not None, _digest(name, raw.time, content), tuple(dropped))
+    digest = _order_digest(valid) or _digest(name, raw.time, content)
+    return Normalised(valid, event_id is not None, digest, tuple(dropped))
 
 
 def _translated(raw: RawEvent) -> tuple[str, dict[str, Any]]:
@@ -132,6 +134,18 @@ def _digest(name: str, stated: Any, content: bytes) -> bytes:
     state = blake2b(content, digest_size=_DIGEST_BYTES)
     state.update(f"{name}\0{stated!r}".encode("utf-8", "replace"))
     return state.digest()
+
+
+def _order_digest(event: dict[str, Any]) -> bytes | None:
+    """The digest of an order or checkout that goes by its own id; None for every other event."""
+    props, name = event.get("props", {}), event["name"]
+    if name == "purchase" and props.get("transaction_id") == event["id"]:
+        told = f"{float(props.get('value', 0))} {props.get('currency', '')}"
+    elif name == "begin_checkout" and event["id"] in (props.get("checkout_token"), event.get("raw", {}).get("checkout_token")):
+        told = ""
+    else:
+        return None
+    return blake2b(f"{name}\0{told}".encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def _client_id(value: Any, dropped: list[str]) -> str | None:

@@ -73,6 +73,7 @@ FAMILIES: dict[str, Family] = {
         "counter", "Events decoded from hits, before de-duplication.", ("source", "dialect")
     ),
     "tagway_refused_total": Family("counter", "Hits and events not taken.", ("route", "reason")),
+    "tagway_ignored_total": Family("counter", "Hits that held no event: answered, nothing stored.", ("source", "route")),
     "tagway_dropped_fields_total": Family("counter", "Values of hits that could not be used.", ("source", "field")),
     "tagway_outcomes_total": Family(
         "counter",
@@ -193,6 +194,7 @@ class PrometheusMeter(Meter):
         self._requests = self._children("tagway_http_requests_total")
         self._received = self._children("tagway_events_received_total")
         self._refused = self._children("tagway_refused_total")
+        self._ignored = self._children("tagway_ignored_total")
         self._dropped = self._children("tagway_dropped_fields_total")
         self._delivery = self._children("tagway_delivery_duration_seconds")
         self._state = self._children("tagway_lane_state")
@@ -255,6 +257,9 @@ class PrometheusMeter(Meter):
     def refused(self, route: str, reason: str, events: int = 1) -> None:
         known = reason if reason in RefusedReason.__members__.values() else OTHER
         self._refused.child((self._route(route), str(known))).inc(events)
+
+    def ignored(self, source: str, route: str) -> None:
+        self._ignored.child((self._source(source), self._route(route))).inc()
 
     def dropped(self, source: str, field: str) -> None:
         self._dropped.child((self._source(source), _schema_name(field))).inc()

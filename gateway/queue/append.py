@@ -1,6 +1,7 @@
 """Append: events get numbers, go to the log, and repeats of a client's own id are told apart (design §3, §6).
 
-Whatever was accepted is either logged or a duplicate; both are counted here, at the source and before any lane. The ids of a
+Whatever was accepted is either logged or a duplicate; both are counted here, at the source and before any lane, and leave
+their contexts behind. The ids of a
 whole group are remembered with one `insert or ignore`; only when it ignored some is each looked at by itself.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.event import CUSTOM
 from gateway.outcomes import Ending, Outcome, Receipt
+from gateway.queue import contexts
 from gateway.queue.base import NewEvent
 from gateway.queue.schema import LOGGED_CODE, NO_LANE, SHIFT, checksum, weight
 from gateway.queue.stage import Stage
@@ -26,6 +28,7 @@ _DEAD = """insert into dead(lane, source, number, event_id, label, code, detail,
 def append(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     """Store events in their order; the answer has a receipt for each."""
     receipts = _receipts(stage, events)
+    contexts.keep(stage, events)
     rows: list[_Row] = []
     counts: dict[tuple[int, str], int] = {}
     name, source, state = "", 0, None

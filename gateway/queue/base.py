@@ -21,12 +21,27 @@ from typing import NamedTuple, Protocol
 
 from gateway.outcomes import Ending, Receipt
 
+CONTEXT_AGE = 48 * 3600.0
+"""Seconds that a context is kept; less where personal data has to go sooner."""
+
+
+class Context(NamedTuple):
+    """What a browser's hit says of its visitor, kept for the shop's word of the same order (gateway/checkout.py).
+
+    `key` is a keyed hash of the checkout, cart or order; `body` is JSON; `at` is wall time, set by the store.
+    """
+
+    key: bytes
+    body: bytes
+    at: float = 0.0
+
 
 class NewEvent(NamedTuple):
     """An accepted event on its way to disk.
 
     `deduplicate` is true when the client gave the id: then (source, name, id) is remembered for at least 48 h and
-    `digest` (8 bytes over the client's own content) tells a repeat that is the same from one that conflicts.
+    `digest` (8 bytes over the client's own content) tells a repeat that is the same from one that conflicts. `contexts`
+    are written with it, be it a repeat or not.
     """
 
     source: str
@@ -37,6 +52,7 @@ class NewEvent(NamedTuple):
     received: float
     deduplicate: bool = False
     digest: bytes = b""
+    contexts: tuple[Context, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +256,9 @@ class Store(Protocol):
 
     async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
         """Store a hit's events in one transaction. Raises QueueFull (nothing stored)."""
+
+    def contexts(self, keys: Sequence[bytes], since: float) -> Mapping[bytes, Context]:
+        """The contexts kept under these keys since a time (wall clock), by key."""
 
     async def open_lane(self, lane: str, sources: Sequence[str]) -> None:
         """Declare a lane and what it reads. A (lane, source) never seen before starts now; a known one resumes."""

@@ -1,4 +1,4 @@
-"""Erase a person: queued events end as `erased`, and the bytes leave the log, copies, dead letters, firings and ids.
+"""Erase a person: queued events end as `erased`, and the bytes leave the log, copies, dead letters, contexts, firings and ids.
 
 Runs in slices over the whole log. Outcomes that were counted stay. The last step is the caller's: TRUNCATE of the write-ahead
 log, without which old pages with the bytes stay there.
@@ -28,7 +28,8 @@ _LETTERS = "select id, source, number, event_id, body from dead where id > ? ord
 
 @dataclass
 class Person:
-    """What an event is recognised by, and what was found so far: (source name, number), events that left no number.
+    """What an event is recognised by, and what was found so far: (source name, number), events that left no number, and
+    (source name, event id) of both.
 
     Addresses are compared without regard to case, other values exactly.
     """
@@ -37,6 +38,7 @@ class Person:
     matches: Sequence[tuple[str, str, str]]
     found: set[tuple[str, int]] = field(default_factory=set)
     unnumbered: int = 0
+    ids: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._needles = {orjson.dumps(value.strip())[1:-1].lower() for _, _, value in self.matches}
@@ -72,7 +74,7 @@ def erase_log(stage: Stage, person: Person, above: int) -> int | None:
             source, number = id_ >> SHIFT, id_ & MASK
             _end(stage, source, number, label)
             retention.remove(stage, source, [(id_, received, label, event_id, len(body))])
-            forget_id(stage, source, event_id)
+            forget_id(stage, person, source, event_id)
             person.found.add((stage.source(source).name, number))
     return rows[-1][0] if len(rows) == SLICE else None
 
@@ -103,7 +105,7 @@ def erase_copies(stage: Stage, person: Person, after: tuple[int, int]) -> tuple[
             remove_waiting(stage, lane, source, id_ & MASK, weight(event_id, body))
             record(stage, lane, source, id_ & MASK, label, ERASED_CODE)
             stage.landed.append((lane, source, id_ & MASK, token))
-            forget_id(stage, source, event_id)
+            forget_id(stage, person, source, event_id)
             person.found.add((stage.source(source).name, id_ & MASK))
     return (rows[-1][0], rows[-1][1]) if len(rows) == SLICE else None
 
@@ -115,7 +117,7 @@ def erase_letters(stage: Stage, person: Person, above: int) -> int | None:
         name = stage.source(source).name
         if (name, number) in person.found or person.owns(event_id, body):
             deadletters.drop(stage, [id_])
-            forget_id(stage, source, event_id)
+            forget_id(stage, person, source, event_id)
             if number:
                 person.found.add((name, number))
             else:
@@ -123,6 +125,7 @@ def erase_letters(stage: Stage, person: Person, above: int) -> int | None:
     return rows[-1][0] if len(rows) == SLICE else None
 
 
-def forget_id(stage: Stage, source: int, event_id: str) -> None:
-    """The id itself leaves the de-dup table."""
+def forget_id(stage: Stage, person: Person, source: int, event_id: str) -> None:
+    """The id itself leaves the de-dup table; it is still to be looked for among the contexts."""
+    person.ids.add((stage.source(source).name, event_id))
     stage.db.execute("delete from seen where source=? and id=?", (source, event_id))

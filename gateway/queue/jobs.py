@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from gateway.queue import erase, firing, personal, remembered, retention
+from gateway.queue import contexts, erase, firing, personal, remembered, retention
+from gateway.queue.base import CONTEXT_AGE
 from gateway.queue.core import Limits
 from gateway.queue.erase import Person
 from gateway.queue.stage import Stage
@@ -23,7 +24,7 @@ FIRING_SLICE = 500
 
 
 class Housekeeping:
-    """Retention, personal data, firings and remembered ids; `run` is one pass."""
+    """Retention, personal data, contexts, firings and remembered ids; `run` is one pass."""
 
     def __init__(self, writer: Writer, limits: Limits) -> None:
         self._writer = writer
@@ -40,6 +41,7 @@ class Housekeeping:
         await self._until_done(retention.by_space, limits, scanned)
         await self._until_done(personal.strip_new, limits)
         await self._strip_pending()
+        await self._until_done(self._forget_contexts)
         await self._until_done(self._forget_firings)
         await self._purge()
 
@@ -54,6 +56,9 @@ class Housekeeping:
             self._pending = went or 0
             if went is None:
                 return
+
+    def _forget_contexts(self, stage: Stage) -> int:
+        return contexts.forget(stage, stage.now - min(CONTEXT_AGE, self._limits.personal))
 
     def _forget_firings(self, stage: Stage) -> int:
         limits = self._limits
@@ -86,6 +91,7 @@ class Erasure:
         await self._walk(erase.erase_log, 0)
         await self._walk(erase.erase_copies, (0, 0))
         await self._walk(erase.erase_letters, 0)
+        await self._walk(contexts.erase, 0)
         below: int | None = 1 << 62
         while below is not None and person.found:
             below = await self._writer.submit(firing.blank, person.found, below, FIRING_SLICE)

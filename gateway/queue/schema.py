@@ -15,6 +15,7 @@ One file, write-ahead log, `secure_delete` on. Numbers are per source and withou
     counter     the ledger: (lane, source, label, code of the ending) → n, written in the transaction that settles
     firing      one row per request to a vendor
     withdrawal  what a visitor withdrew
+    context     what a checkout's browser said, by a keyed hash of the checkout, for 48 h (contexts.py)
     pending     events too old to keep personal data that were not settled when their turn came
     gauge       byte totals and small numbers of the store itself
 """
@@ -29,7 +30,7 @@ from pathlib import Path
 from gateway.errors import StoreTooNew, StoreUnfit
 
 _NUMBERS = struct.Struct(">qd")
-VERSION = 1
+VERSION = 2
 PAGE = 4096
 SHIFT = 40
 MASK = (1 << SHIFT) - 1
@@ -73,8 +74,16 @@ create table firing(id integer primary key autoincrement, lane text not null, at
 create table withdrawal(subject blob not null, purpose text not null, at real not null, lifted real not null,
     primary key(subject, purpose)) without rowid;
 create table pending(id integer primary key);
+create table context(id integer primary key, key blob not null unique, source integer not null, event_id text not null,
+    at real not null, body blob not null);
 insert into gauge values('firings', 0), ('opens', 0);
 """
+
+LIFT: dict[int, str] = {
+    1: """create table context(id integer primary key, key blob not null unique, source integer not null,
+        event_id text not null, at real not null, body blob not null);"""
+}
+"""version n → what makes it version n + 1."""
 
 PRAGMAS = (
     f"pragma page_size={PAGE}",
@@ -93,22 +102,27 @@ def connect(file: Path, *, cache_kib: int, synchronous: str = "full", busy_ms: i
     try:
         for pragma in (*PRAGMAS, *own):
             connection.execute(pragma).fetchall()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         connection.close()
         raise
     return connection
 
 
 def prepare(connection: sqlite3.Connection, salt: bytes) -> None:
-    """Create the tables in an empty file. Raises StoreTooNew for a newer one, StoreUnfit for a file that is not ours."""
+    """Create the tables in an empty file, or bring an older store up to date, one version after the other.
+
+    Raises StoreTooNew for a newer one, StoreUnfit for a file that is not ours.
+    """
     (version,) = connection.execute("pragma user_version").fetchone()
     (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
     check_version(version)
     if version == 0 and tables == 0:
         connection.executescript(f"begin immediate; {DDL} pragma user_version={VERSION}; commit;")
         connection.execute("insert or ignore into keep values('salt', ?)", (salt,))
-    elif version != VERSION:
+    elif version == 0:
         raise StoreUnfit("the file is an SQLite database, but not a Tagway store; give the queue another path")
+    for older in range(version or VERSION, VERSION):
+        connection.executescript(f"begin immediate; {LIFT[older]} pragma user_version={older + 1}; commit;")
 
 
 def check_version(version: int) -> None:

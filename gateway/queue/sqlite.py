@@ -24,10 +24,11 @@ from gateway.clock import Clock
 from gateway.config.models import Window
 from gateway.errors import QueueFull, StoreError
 from gateway.outcomes import Receipt
-from gateway.queue import deadletters, firing, lanes, requeue, take, withdrawals
+from gateway.queue import contexts, deadletters, firing, lanes, requeue, take, withdrawals
 from gateway.queue.audit import audit_file
 from gateway.queue.base import (
     Audit,
+    Context,
     Counter,
     DeadFilter,
     DeadLetter,
@@ -155,6 +156,10 @@ class SqliteStore:
         if used > self._limits.bytes + self._limits.bytes // 4:
             raise QueueFull("the queue is over its byte limit", 5)
         return await self._writer.append(events)
+
+    def contexts(self, keys: Sequence[bytes], since: float) -> Mapping[bytes, Context]:
+        """See base.Store.contexts."""
+        return contexts.read(self._core.reader, keys, since)
 
     async def open_lane(self, lane: str, sources: Sequence[str]) -> None:
         """See base.Store.open_lane."""

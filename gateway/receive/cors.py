@@ -1,5 +1,7 @@
 """Which pages may call and read the answer: exact origins only (never a pattern, never `null`, never `*` with credentials).
 
+A source with `null_origin` takes hits of sandboxed frames, whose Origin is `null`; such a frame reads no answer.
+
 An Origin is a browser's rule, not a proof of who speaks: when it is sent it must be on the source's list; pixels, servers
 and shop sandboxes send none and are told apart by key and Host.
 """
@@ -25,10 +27,13 @@ class Origins:
             name: {origin: _lines(origin) for origin in source.origins if origin != "null" and origin.isascii()}
             for name, source in sources.items()
         }
+        self._sandboxed = frozenset(name for name, source in sources.items() if source.null_origin)
         self._everywhere = {origin: lines for listed in self._lines.values() for origin, lines in listed.items()}
 
     def lines(self, origin: str, source: str) -> bytes | None:
         """The CORS header lines of a reply to a page of `origin`; None when the source does not list it."""
+        if origin == "null" and source in self._sandboxed:
+            return b""
         return self._lines[source].get(origin)
 
     def preflight(self, origin: str | None, source: str | None, methods: str, allow: str = "") -> tuple[Reply, bytes]:

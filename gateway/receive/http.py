@@ -154,6 +154,8 @@ class Door:
             raws = row.decode(hit)
             events = len(raws)
             results = await self._intake.accept(hit, raws) if raws else []
+            if not raws:
+                self.meter.ignored(hit.source, row.path)
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, answers, error, events)
         if visit.client.bad:

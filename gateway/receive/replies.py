@@ -225,6 +225,13 @@ class DataTagAnswers(NativeAnswers):
         return _TAKEN.with_body(orjson.dumps(told if len(results) > 1 else told[0]))
 
 
+class HookAnswers(NativeAnswers):
+    """Shops' webhooks: 200 also where the hit held no event, since a shop sends again, and in the end gives up, what is not."""
+
+    def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
+        return super().accepted(results) if results else HOOK_OK
+
+
 _JSON = {"Content-Type": "application/json", **NO_STORE}
 
 
@@ -259,5 +266,6 @@ GA4_OK = Reply(
     },
 )
 SNOWPLOW, SNOWPLOW_IMAGE = SnowplowAnswers(Reply(200, b"ok", {"Content-Type": "text/plain", **NO_STORE})), SnowplowAnswers(GIF)
-DATA_TAG = DataTagAnswers()
+HOOK_OK = json_reply(200, {"accepted": 0, "ids": [], "rejected": []})
+DATA_TAG, HOOK = DataTagAnswers(), HookAnswers()
 NATIVE, SEGMENT, IMAGE, GA4 = NativeAnswers(), SegmentAnswers(), PixelAnswers(), Ga4Answers()

@@ -14,9 +14,22 @@ from urllib.parse import unquote
 
 from gateway.config.models import Paths
 from gateway.errors import ConfigErrors, Problem, Refused
-from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, snowplow
+from gateway.receive import (
+    data_tag,
+    ga4,
+    ga4_mp,
+    json,
+    meta_pixel,
+    pixel,
+    segment,
+    shopify,
+    signatures,
+    snowplow,
+    stripe,
+    woocommerce,
+)
 from gateway.receive.hit import Hit, RawEvent
-from gateway.receive.replies import DATA_TAG, GA4, IMAGE, NATIVE, SEGMENT, SNOWPLOW, SNOWPLOW_IMAGE, Answers, Reply
+from gateway.receive.replies import DATA_TAG, GA4, HOOK, IMAGE, NATIVE, SEGMENT, SNOWPLOW, SNOWPLOW_IMAGE, Answers, Reply
 from gateway.receive.sources import body_key, data_key
 
 if TYPE_CHECKING:
@@ -50,6 +63,8 @@ class Dialect(Route):
     `inner_key` finds a write key in (body, query) when none stands outside; `json` bodies are checked for depth first.
     `named_by` finds in the query what counts as the key only where it is one of ours, and the measurement id, which may
     name the source (`ga4_ids`). With `loose` an inner key that is nobody's names nobody, instead of being refused.
+    `signed` checks the signature of a shop's webhook: such a row's path names the source in its `{source}`, and neither
+    key nor Host nor Origin is asked.
     `image` are the answers to GET where they differ; `allow` are request headers that its pages may send beside the usual.
     """
 
@@ -59,8 +74,14 @@ class Dialect(Route):
     inner_key: InnerKey | None = None
     named_by: NamedBy | None = None
     loose: bool = False
+    signed: signatures.Check | None = None
     image: Answers | None = None
     allow: str = ""
+
+    @property
+    def shop(self) -> str:
+        """Of a signed row the shop: the segment before `{source}`."""
+        return self.path.split("/")[2]
 
     def answers_to(self, method: str) -> Answers:
         """What the client of a request is told."""
@@ -108,6 +129,11 @@ def _snowplow(path: str, *methods: str) -> Dialect:
     )
 
 
+def _hook(shop: str, decode: Decode, signed: signatures.Check) -> Dialect:
+    """A row for a shop's signed webhooks."""
+    return Dialect(path=f"/hooks/{shop}/{{source}}", methods=("POST",), decode=decode, answers=HOOK, json=True, signed=signed)
+
+
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(path="/g/collect", methods=_GA4, decode=ga4.decode, answers=GA4, named_by=ga4.named_by),
     Dialect(path="/mp/collect", methods=("POST",), decode=ga4_mp.decode, answers=GA4, json=True, named_by=ga4_mp.named_by),
@@ -143,6 +169,9 @@ DIALECTS: tuple[Dialect, ...] = (
         json=True,
         inner_key=data_tag.key,
     ),
+    _hook("shopify", shopify.decode, signatures.shopify),
+    _hook("woocommerce", woocommerce.decode, signatures.woocommerce),
+    _hook("stripe", stripe.decode, signatures.stripe),
     Dialect(path="/tr", methods=(*READ, "POST"), decode=meta_pixel.decode, answers=IMAGE),
 )
 

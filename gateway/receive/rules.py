@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.config.hooks import Hook
 from gateway.config.models import Gateway
 from gateway.errors import Refused, RefusedReason
 from gateway.receive.client import Proxies
@@ -14,8 +15,17 @@ from gateway.receive.limits import Rates, check_depth
 from gateway.receive.reading import body_at_hand, check_announced, read_body
 from gateway.receive.replies import Reply
 from gateway.receive.routes import DIALECTS, Dialect, InnerKey, NamedBy, Row, Service, Table
+from gateway.receive.signatures import Check
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
 from gateway.receive.visit import Visit
+
+
+def hook_of(config: Gateway, source: str, shop: str) -> Hook:
+    """What a source says of a shop's webhooks. Raises Refused 404."""
+    found = config.sources[source].hooks.of(shop) if source in config.sources else None
+    if found is None:
+        raise Refused(f"no such source, or it has no hooks.{shop}", reason=RefusedReason.UNKNOWN_KEY, status=404)
+    return found
 
 
 class Rules:
@@ -32,6 +42,8 @@ class Rules:
 
     async def identify_hit(self, visit: Visit, seconds: float, row: Dialect) -> Hit:
         """The hit of a dialect's row. Raises Refused."""
+        if row.signed is not None:
+            return await self._signed_hit(visit, seconds, row.shop, row.signed)
         return await self.identify(
             visit, seconds, json=row.json, inner_key=row.inner_key, named_by=row.named_by, loose=row.loose
         )
@@ -72,6 +84,21 @@ class Rules:
         if json:
             check_depth(body)
         return visit.hit(speaker, body)
+
+    async def _signed_hit(self, visit: Visit, seconds: float, shop: str, check: Check) -> Hit:
+        """The hit of a shop's webhook: its path names the source, its signature proves it. Raises Refused.
+
+        Only what was signed counts towards the source's rate.
+        """
+        check_announced(visit.headers)
+        hook = hook_of(self.config, visit.segment, shop)
+        body = body_at_hand(visit.request, visit.headers)
+        if body is None:
+            body = await read_body(visit.request, visit.headers, seconds)
+        check(body, visit.headers, hook.keys, visit.received)
+        self.rates.check(visit.segment, None, visit.started)
+        check_depth(body)
+        return visit.hit(Speaker(visit.segment, server=True), body)
 
     def preflight(self, row: Row, origin: str | None, host: str, query: str) -> tuple[Reply, bytes]:
         """The answer to OPTIONS on a row, with its CORS lines."""
