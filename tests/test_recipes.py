@@ -24,6 +24,13 @@ RECIPES = ROOT / "docs" / "recipes"
 ADDRESS = "https://t.shop.example"
 ORIGIN = "https://shop.example"
 HOST = {"Host": "t.shop.example"}
+BROWSER = {
+    **HOST,
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "*/*",
+    "Accept-Language": "en-GB,en;q=0.8",
+}
+"""What a browser says of itself with every request."""
 NOBODY_ASKS = "    consent:\n      unknown: jurisdiction\n      jurisdiction: none\n"
 COOKIES = (
     "_fbp=fb.1.1697040000000.1234567890; _fbc=fb.1.1697040000000.IwAR0abc; _ga=GA1.1.1098115397.1795514300; "
@@ -57,7 +64,7 @@ def image(page: str, element: str) -> str:
 async def fetch(gateway: Running, target: str, **headers: str) -> None:
     """Load an image as it stands in a page."""
     url = URL(gateway.url + target.replace("[", "%5B").replace("]", "%5D"), encoded=True)
-    async with gateway.client.get(url, headers={**HOST, **headers}) as answer:
+    async with gateway.client.get(url, headers={**BROWSER, **headers}) as answer:
         assert (answer.status, await answer.read()) == (200, PIXEL)
 
 
@@ -140,7 +147,12 @@ class TestSegmentInABrowser:
     async def test_without_credentials_the_table_is_missing(self, tmp_path: Path, lab: Lab) -> None:
         async with running(tmp_path, lab_files(lab, ["webhook"]), sources=sources("segment")) as gateway:
             for n, cookies in enumerate((COOKIES, "")):
-                headers = {**HOST, "Origin": ORIGIN, "Content-Type": "text/plain", **({"Cookie": cookies} if cookies else {})}
+                headers = {
+                    **BROWSER,
+                    "Origin": ORIGIN,
+                    "Content-Type": "text/plain",
+                    **({"Cookie": cookies} if cookies else {}),
+                }
                 body = json.dumps({**CALL, "messageId": f"ajs-{n}"})
                 async with gateway.client.post(f"{gateway.url}/v1/t", data=body, headers=headers) as answer:
                     assert await answer.json() == {"success": True}
@@ -169,7 +181,7 @@ async def test_snowplow_server_block(tmp_path: Path, lab: Lab) -> None:
 async def test_snowplow_anonymous_tracker_is_denied(tmp_path: Path, lab: Lab) -> None:
     async with running(tmp_path, lab_files(lab), sources=sources("snowplow", NOBODY_ASKS)) as gateway:
         body = {"data": [{"e": "pv", "p": "web", "eid": "e-1", "url": "https://shop.example/"}]}
-        headers = {**HOST, "Origin": ORIGIN, "SP-Anonymous": "*", "Cookie": COOKIES}
+        headers = {**BROWSER, "Origin": ORIGIN, "SP-Anonymous": "*", "Cookie": COOKIES}
         url = f"{gateway.url}/com.snowplowanalytics.snowplow/tp2"
         async with gateway.client.post(url, json=body, headers=headers) as answer:
             assert await answer.text() == "ok"
@@ -254,7 +266,7 @@ async def test_amp_image(tmp_path: Path, lab: Lab) -> None:
 async def test_amp_cache_is_an_origin_like_any_other(tmp_path: Path, lab: Lab, origin: str, events: int) -> None:
     async with running(tmp_path, lab_files(lab, ["webhook"]), sources=sources("amp-noscript", NOBODY_ASKS)) as gateway:
         url = f"{gateway.url}/p.gif?e=page_view&k=wk_shop_7f3k2m&eid=e-1"
-        async with gateway.client.get(url, headers={**HOST, "Origin": origin}) as answer:
+        async with gateway.client.get(url, headers={**BROWSER, "Origin": origin}) as answer:
             assert answer.status == 200
             assert answer.headers.get("Access-Control-Allow-Origin") == (origin if events else None)
         assert len(await arrived(gateway, lab)) == events
