@@ -26,6 +26,7 @@ from tests.faults.process import free_port
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "start.md"
 PORTS = ("8080", "9090", "9464", "9100")
+PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 MARKS = r"run|run after a moment|run in the background until \S+|run in the browser after the snippet|expect these lines"
 MARKS += r"|these lines in \.env|at the end of \S+, before step \d+|not run: .{10,}"
 
@@ -143,7 +144,7 @@ async def in_a_browser(snippet: str, call: str, gateway: str) -> None:
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = await browser.new_page()
+        page = await browser.new_page(user_agent=PERSON, locale="en-GB")  # its own says HeadlessChrome, which is a bot's
         html = f"<!doctype html><html><head><script>{granted}</script></head><body>Thanks</body></html>"
         await page.route("https://shop.example/**", lambda route: route.fulfill(content_type="text/html", body=html))
         await page.route("https://t.shop.example/**", pass_on)
@@ -172,13 +173,18 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     made.shell.stop()
 
 
+def arrived(reader: Reader) -> list[str]:
+    """Ids of the events that Meta's emulator took."""
+    url = f"http://127.0.0.1:{reader.ports['9100']}/inbox/meta"
+    inbox = json.loads(urllib.request.urlopen(url, timeout=5).read())
+    return [entry["id"] for entry in (inbox["meta"] if isinstance(inbox, dict) else inbox) if entry["accepted"]]
+
+
 def test_the_page_can_be_followed_to_the_letter(reader: Reader) -> None:
     reader.follow()
-    inbox = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{reader.ports['9100']}/inbox/meta", timeout=5).read())
-    arrived = [entry for entry in (inbox["meta"] if isinstance(inbox, dict) else inbox) if entry["accepted"]]
-    ids = [entry["id"] for entry in arrived]
+    until(lambda: "order-1004" in arrived(reader), lambda: reader.shell.run("tagway explain order-1004"))
+    ids = arrived(reader)
     assert "order-1002" in ids, "mode: test sends"
-    assert "order-1004" in ids, "the snippet's purchase"
     assert not {"order-1001", "order-1003"} & set(ids), "a dry run and a refusal send nothing"
     assert any(str(one).startswith("tagway-sample-") for one in ids), "tagway send"
     audit = json.loads(reader.shell.run("tagway audit --json"))
