@@ -11,7 +11,7 @@ from gateway.clock import iso
 from gateway.enrich import enrich
 from gateway.errors import Refused
 from gateway.normalise import normalise
-from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, snowplow
+from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, shopify, snowplow, stripe, woocommerce
 from gateway.receive.hit import Hit, RawEvent
 
 RECEIVED = 1795514400.5
@@ -24,6 +24,9 @@ DECODERS: dict[str, Callable[[Hit], list[RawEvent | Refused]]] = {
     "snowplow": snowplow.decode,
     "data_tag": data_tag.decode,
     "meta_pixel": meta_pixel.decode,
+    "shopify": shopify.decode,
+    "woocommerce": woocommerce.decode,
+    "stripe": stripe.decode,
 }
 _GA4 = {"/g/collect": ga4.decode, "/mp/collect": ga4_mp.decode, "/collect": ga4.switched_off}
 _DEFAULTS = {
@@ -34,18 +37,28 @@ _DEFAULTS = {
     "snowplow": {"method": "POST", "route": "/com.snowplowanalytics.snowplow/tp2"},
     "data_tag": {"method": "POST", "route": "/data"},
     "meta_pixel": {"method": "GET", "route": "/tr"},
+    **{
+        shop: {"method": "POST", "route": f"/hooks/{shop}/{{source}}", "server": True}
+        for shop in ("shopify", "woocommerce", "stripe")
+    },
 }
+_TOPIC = {"shopify": "x-shopify-topic", "woocommerce": "x-wc-webhook-topic"}
 _THE_SAME = {"v": 1, "time": iso(RECEIVED), "received": iso(RECEIVED), "source": "shop"}
 OURS = "<ours>"
 
 
 def hit(dialect: str, given: dict[str, Any]) -> Hit:
-    """The hit of a case: `body` is JSON, `text` is a body as it stands; `headers` with browser names make a browser."""
+    """The hit of a case: `body` is JSON, `text` is a body as it stands; `headers` with browser names make a browser.
+
+    `topic` stands in the header in which the dialect has it.
+    """
     fields = {**_DEFAULTS[dialect], **given}
     body = fields.pop("text", None)
     raw = body.encode() if body is not None else orjson.dumps(fields["body"]) if "body" in fields else b""
     fields.pop("body", None)
     headers = fields.setdefault("headers", {})
+    if "topic" in fields:
+        headers[_TOPIC[dialect]] = fields.pop("topic")
     browser = any(name in headers for name in ("origin", "referer", "cookie", "sec-fetch-site"))
     return Hit(**{"query": "", "body": raw, "source": "shop", "received": RECEIVED, "browser": browser, **fields})
 

@@ -116,7 +116,7 @@ _TOPICS: dict[str, Callable[[Fields, str], RawEvent]] = {
 def _id(value: object) -> str:
     """A numeric id, also out of `gid://shopify/Order/1`. Raises Malformed."""
     found = (text(value) or "").partition("?")[0].rpartition("/")[2]
-    if not found.isdecimal():
+    if not (found.isascii() and found.isdecimal()):
         raise Malformed("the id of the order is missing")
     return found
 
