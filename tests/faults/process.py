@@ -29,12 +29,21 @@ def free_port() -> int:
 class GatewayProcess:
     """`tagway serve` with a configuration written for it.
 
-    `destinations` maps a lane's name to its YAML text (without `sources`, the only source is `shop`).
+    `destinations` maps a lane's name to its YAML text (without `sources`, the only source is `shop`); `gateway`, `site` and
+    `queue` are further lines of gateway.yaml at its top, of the source, and of the queue.
     """
 
     def __init__(
-        self, folder: Path, destinations: dict[str, str], env: dict[str, str] | None = None, gateway: str = "", site: str = ""
+        self,
+        folder: Path,
+        destinations: dict[str, str],
+        env: dict[str, str] | None = None,
+        gateway: str = "",
+        site: str = "",
+        queue: str = "",
+        drain: float = 0.0,
     ) -> None:
+        self._drain = drain
         self.folder = folder
         self.public, self.admin, self.metrics = free_port(), free_port(), free_port()
         self._env = {**os.environ, **(env or {})}
@@ -44,7 +53,7 @@ class GatewayProcess:
         self.config.write_text(
             f"lab: true\nlisten: 127.0.0.1:{self.public}\nadmin:\n  listen: 127.0.0.1:{self.admin}\n"
             f"metrics:\n  listen: 127.0.0.1:{self.metrics}\n{gateway}"
-            f"queue:\n  path: data\nsources:\n  shop:\n    write_keys: [wk_test]\n{site}"
+            f"queue:\n  path: data\n{queue}sources:\n  shop:\n    write_keys: [wk_test]\n{site}"
         )
         for name, text in destinations.items():
             (folder / "destinations" / f"{name}.yaml").write_text(text)
@@ -66,7 +75,7 @@ class GatewayProcess:
         """Start and wait for /readyz."""
         with (self.folder / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config), "--drain", "0"],
+                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config), "--drain", str(self._drain)],
                 cwd=ROOT, env=self._env, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         deadline = time.monotonic() + timeout
@@ -109,6 +118,25 @@ class GatewayProcess:
         """The command line against this gateway's configuration."""
         command = [sys.executable, "-m", "gateway", *arguments, "-c", str(self.config)]
         return subprocess.run(command, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=60, check=False)
+
+    def scrape(self) -> str:
+        """The text of /metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def rss(self) -> int:
+        """Resident bytes of the running process."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def reload(self) -> int:
+        """POST /reload; the status."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.admin}/reload", b"{}", headers, method="POST")
+        try:
+            return int(urllib.request.urlopen(request, timeout=40).status)
+        except urllib.error.HTTPError as error:
+            return error.code
 
     async def until_idle(self, timeout: float = 120.0) -> None:
         """Wait until no lane has anything queued."""
