@@ -37,6 +37,7 @@ from gateway.queue.base import Store
 from gateway.queue.sqlite import SqliteStore
 from gateway.receive.http import Door
 from gateway.receive.listener import Listener
+from gateway.workers.owner import Receivers
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Tagway:
         self._reloading = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: Listener | None = None
+        self.receivers = Receivers(config, self.store, self._store_file, self.meter, self.ready) if config.workers else None
         self._runners: list[web.AppRunner] = []
         self.addresses: dict[str, str] = {}
 
@@ -103,6 +105,8 @@ class Tagway:
     async def stop(self) -> None:
         """/readyz false, take hits a little longer, close, finish replies, stop lanes, leave the rest on disk."""
         self._stopping = True
+        if self.receivers:
+            await self.receivers.stop(self._drain)
         if self._listener:
             await self._listener.stop(self._drain)
         for task in self._tasks:
@@ -125,6 +129,8 @@ class Tagway:
             self.config, self.prepared = config, prepared
             self.intake.reconfigure(config, needs_by_source(config, prepared))
             self.door.reconfigure(config)
+            if self.receivers:
+                self.receivers.reload()
             self.meter.attach(self.store, config, prepared)
             await self.lanes.start(prepared, held(config, "destination"), held(config, "source"))
             self.lanes.probe()
@@ -159,8 +165,11 @@ class Tagway:
         return report
 
     async def _listen(self) -> None:
-        self._listener = Listener(self.door, self.config.listen)
-        self.addresses["public"] = await self._listener.start()
+        if self.receivers:
+            self.addresses["public"] = await self.receivers.start()
+        else:
+            self._listener = Listener(self.door, self.config.listen)
+            self.addresses["public"] = await self._listener.start()
         self.addresses["admin"] = await self._serve(AdminApi(self, self._store_file).application(), self.config.admin.listen)
         metrics = web.Application()
         metrics.add_routes([web.get("/metrics", self.meter.handle), *health_routes(self.ready)])
@@ -196,7 +205,7 @@ class Tagway:
                     raise
 
     def _warn_of_restart(self, config: Gateway) -> None:
-        for key in ("listen", "admin", "metrics", "queue"):
+        for key in ("listen", "admin", "metrics", "queue", "workers"):
             if getattr(config, key) != getattr(self.config, key):
                 log.warning("this change needs a restart", extra={"key": key})
 

@@ -45,8 +45,6 @@ async def run(config: Gateway, drain: float) -> None:
     gateway = Tagway(config, drain=drain)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    await gateway.start()
-    rest_collector()
     reloads: set[asyncio.Task[None]] = set()
 
     def on_hangup() -> None:
@@ -62,6 +60,8 @@ async def run(config: Gateway, drain: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_stop)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    await gateway.start()
+    rest_collector()
     await stop.wait()
     await gateway.stop()
 

@@ -67,12 +67,6 @@ def _network(value: str) -> str:
         raise ValueError("must be a network such as 10.0.0.0/8") from None
 
 
-def _one_process(value: Any) -> Any:
-    if str(value) != "0":
-        raise ValueError("must be 0: this version receives in the process that owns the store")
-    return 0
-
-
 _DURATION_FORM = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h|d|w)$"}
 _SIZE_FORM = {"type": ["string", "integer"], "pattern": r"^[0-9]+(\.[0-9]+)?\s*[KMGT]?i?B$"}
 _AGE_FORM = {"anyOf": [_DURATION_FORM, {"enum": ["off", False, None]}]}
@@ -357,8 +351,11 @@ class Gateway(Strict):
         default_factory=list, description="whose X-Forwarded-For is believed: `private`, `cloudflare`, `cloudfront`, networks"
     )
     geo: GeoHeaders = Field(default=GeoHeaders(), description="headers of a trusted proxy that say where the visitor is")
-    workers: Annotated[int, BeforeValidator(_one_process)] = Field(
-        default=0, description="receiver processes beside the owner of the store; this version has none"
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="receiver processes beside the owner of the store; 0: one process does all; needs a restart to change",
     )
     paths: Paths = Field(default=Paths(), description="neutral names beside the default routes")
     queue: Queue = Field(default=Queue(), description="the durable store; needs a restart to change")

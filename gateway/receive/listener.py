@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import resource
+import socket
 from collections import Counter
 from typing import Any
 
@@ -206,7 +207,7 @@ class Server(web.Server):
 
 
 class Listener:
-    """Listens on `host:port` for a door; the defaults of the bounds are those of the module."""
+    """Listens on `host:port` for a door, or on a socket that was inherited; the bounds' defaults are those of the module."""
 
     def __init__(
         self,
@@ -217,8 +218,10 @@ class Listener:
         idle_seconds: float = IDLE_SECONDS,
         connections: int = MAX_CONNECTIONS,
         per_address: int = MAX_PER_ADDRESS,
+        listening: socket.socket | None = None,
     ) -> None:
         self._door = door
+        self._listening = listening
         self._address = address
         self._header_seconds = header_seconds
         self._idle_seconds = idle_seconds
@@ -242,7 +245,10 @@ class Listener:
         )
         loop = asyncio.get_running_loop()
         try:
-            self._socket = await loop.create_server(self._server, host.strip("[]"), int(port), backlog=1024)
+            if self._listening is not None:
+                self._socket = await loop.create_server(self._server, sock=self._listening)
+            else:
+                self._socket = await loop.create_server(self._server, host.strip("[]"), int(port), backlog=1024)
         except OSError as error:
             raise GatewayError(f"cannot listen on {self._address}: {error.strerror or error}") from error
         self._sweeper = asyncio.create_task(self._sweep(), name="listener-sweep")
