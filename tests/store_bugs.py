@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.outcomes import Ending, Outcome
-from gateway.queue import append, erase, lanes, memory, personal, requeue, retention, settle, take
+from gateway.queue import append, contexts, erase, lanes, memory, personal, requeue, retention, settle, take
 from gateway.queue.base import Settlement, Taken
 from gateway.queue.core import Core
 from gateway.queue.memory import Position
@@ -336,3 +336,26 @@ def retry_row_survives_its_outcome(patch: Patch) -> None:
         stage.source(source).bytes -= copied
 
     patch.setattr(settle, "remove_waiting", broken)
+
+
+@bug
+def context_written_though_the_commit_fails(patch: Patch) -> None:
+    def make(keep: Any) -> Any:
+        def broken(stage: Stage, events: Sequence[Any]) -> None:
+            keep(stage, events)
+            stage.db.commit()
+            stage.db.begin()
+
+        return broken
+
+    around(patch, contexts, "keep", make)
+
+
+@bug
+def erasure_blind_to_contexts(patch: Patch) -> None:
+    patch.setattr(contexts, "erase", lambda stage, person, above: None)
+
+
+@bug
+def purge_that_takes_young_contexts(patch: Patch) -> None:
+    around(patch, contexts, "forget", lambda forget: lambda stage, before: forget(stage, before, 1))

@@ -144,6 +144,7 @@ class Oracle:
         self.lanes: dict[tuple[str, str], LaneTruth] = {}
         self.letters: list[Letter] = []
         self.withdrawn: dict[tuple[bytes, str], tuple[float, float]] = {}
+        self.contexts: dict[bytes, tuple[str, str, float, bytes]] = {}
         self._version = 0
 
     def version(self) -> int:
@@ -161,6 +162,8 @@ class Oracle:
         """The receipts, and what was stored."""
         receipts = []
         for event in events:
+            for context in event.contexts:
+                self.contexts[context.key] = (event.source, event.id, event.received, context.body)
             source = self.source(event.source)
             source.accepted += 1
             key = (event.id, event.name)
@@ -306,6 +309,7 @@ class Oracle:
                 self.end(lane, name, event.number, Ending(Outcome.ERASED))
 
     def _forget_id(self, source: str, id_: str) -> None:
+        self.contexts = {key: kept for key, kept in self.contexts.items() if kept[:2] != (source, id_)}
         seen = self.sources[source].seen
         for key in [key for key in seen if key[0] == id_]:
             del seen[key]

@@ -18,6 +18,7 @@ from gateway.outcomes import Ending, Outcome
 from gateway.queue import (
     append,
     audit,
+    contexts,
     deadletters,
     erase,
     firing,
@@ -30,7 +31,7 @@ from gateway.queue import (
 )
 from gateway.queue import settle as settling
 from gateway.queue import take as taking
-from gateway.queue.base import DeadFilter, Firing, NewEvent, RetryState, Settlement, Withdrawal
+from gateway.queue.base import Context, DeadFilter, Firing, NewEvent, RetryState, Settlement, Withdrawal
 from gateway.queue.core import Core, Limits, named_counters
 from gateway.queue.stage import Stage
 from tests.store_oracle import PERSONS, Flight, Oracle, bare, body_of, letter_key
@@ -148,7 +149,8 @@ class World:
         name = LABELS[content % 2]
         key = f"id-{id_}" if given else f"made-{self.ids}"
         body = body_of(content, PERSONS[person], content * 7)
-        return NewEvent(SOURCES[source], name, name, key, body, self.clock.now(), given, b"%08d" % content)
+        left = (Context(b"%d-%d" % (source, id_ % 3), b'{"n":%d}' % self.ids),) if content % 3 else ()
+        return NewEvent(SOURCES[source], name, name, key, body, self.clock.now(), given, b"%08d" % content, left)
 
     def open_lane(self, lane: str, sources: list[str]) -> None:
         """As the gateway does at every start and reload."""
@@ -316,7 +318,12 @@ class World:
         """Everything of a person; the walks are run without a fault between them."""
         matches = [("user", "email", person)]
         wanted = erase.Person(frozenset(), matches)
-        walks: list[tuple[Any, Any]] = [(erase.erase_log, 0), (erase.erase_copies, (0, 0)), (erase.erase_letters, 0)]
+        walks: list[tuple[Any, Any]] = [
+            (erase.erase_log, 0),
+            (erase.erase_copies, (0, 0)),
+            (erase.erase_letters, 0),
+            (contexts.erase, 0),
+        ]
         for piece, at in walks:
             while at is not None:
                 committed, at = self.attempt(lambda stage, piece=piece, at=at: piece(stage, wanted, at))
@@ -324,7 +331,13 @@ class World:
         assert len(wanted.found) + wanted.unnumbered == self.oracle.erase(person)
 
     def forget_ids(self) -> None:
-        """The purge of remembered ids."""
+        """The purge of contexts, and of remembered ids."""
+        before = self.clock.now() - 48 * HOUR
+        finished = self._until_done(lambda stage: contexts.forget(stage, before))
+        held = {key for (key,) in self.core.reader.execute("select key from context")}
+        for key in [key for key in self.oracle.contexts if key not in held]:
+            assert self.oracle.contexts.pop(key)[2] < before, "a context should have stayed"
+        assert not finished or all(kept[2] >= before for kept in self.oracle.contexts.values())
         place: Any = remembered.START
         while place is not None:
             committed, place = self.attempt(lambda stage, at=place: remembered.purge(stage, at, 48 * HOUR, limit=3))
@@ -457,6 +470,10 @@ class World:
         assert memory.bytes == oracle.bytes()
         held = {(subject, purpose): t for subject, times in memory.withdrawals.items() for purpose, t in times.items()}
         assert held == oracle.withdrawn
+        rows = self.core.reader.execute(
+            "select c.key, s.name, event_id, at, body from context c join source s on s.id = c.source"
+        )
+        assert {key: tuple(kept) for key, *kept in rows} == oracle.contexts
         for lane in memory.lane_ids:
             queued = [status for of, *_, status in oracle.queued() if of == lane]
             depth = self.core.depth(lane)

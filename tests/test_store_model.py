@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from gateway.queue import erase, personal, retention
+from gateway.queue import contexts, erase, personal, retention
 from tests.store_bugs import BUGS
 from tests.store_model import StoreMachine
 
@@ -17,7 +17,7 @@ from tests.store_model import StoreMachine
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long jobs take several transactions even over a few events."""
-    for job in (retention, personal, erase):
+    for job in (retention, personal, erase, contexts):
         monkeypatch.setattr(job, "SLICE", 3)
 
 
