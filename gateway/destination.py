@@ -70,7 +70,7 @@ class Reply:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, like Part: one is made per event and destination, and freezing takes three times as long
 class Envelope:
     """Everything of a request but the list of events, rendered for one event.
 
@@ -86,7 +86,7 @@ class Envelope:
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """One vendor event made of one canonical event. `id` is the vendor's id: the event's, or `id-2` for its second part."""
 

@@ -17,6 +17,7 @@ from gateway.mapping.functions_value import holds
 from gateway.mapping.nodes import Call, Node, Word
 from gateway.mapping.scope import Context
 from gateway.mapping.steps import counter, late, stepped, timed
+from gateway.mapping.values import is_zero
 from gateway.mapping.writer import Code, Writer, constant
 
 NULL = constant(None)
@@ -36,7 +37,7 @@ class Link:
 def apply(code: Code, calls: Sequence[Call], leaf: Any, context: Context, node_code: Callable[..., Code]) -> Code:
     """The code of `code | call | call`; `node_code` compiles an argument. Mistakes are noted at the leaf's place."""
     links: list[Link] = []
-    flat = code.flat
+    flat, falsy = code.flat, code.falsy
     for call in calls:
         known = FUNCTIONS.get(call.name)
         if known is None:
@@ -55,8 +56,10 @@ def apply(code: Code, calls: Sequence[Call], leaf: Any, context: Context, node_c
             code = constant(link.step(code.value))
             continue
         links.append(link)
-        flat = not known.takes_now and all(arg.constant for arg in args) and _gives_no_tree(known)
-    return _chain(code, links, flat) if links else code
+        fixed = not known.takes_now and all(arg.constant for arg in args)
+        flat = fixed and _gives_no_tree(known)
+        falsy = fixed and (known.each or (known.name == "then" and not is_zero(args[0].value)))
+    return _chain(code, links, flat, falsy) if links else code
 
 
 def _decided(known: Function, code: Code, other: Code) -> Code:
@@ -159,7 +162,7 @@ def _then(other: Code) -> Write:
 
 def _default(other: Code) -> Write:
     def write(out: Writer, name: str) -> None:
-        with out.block(f"if not {name} and type({name}) not in ZEROS"):
+        with out.block(f"if not {name} and ({name} is None or type({name}) not in ZEROS)"):
             out.line(f"{name} = {other.put(out)}")
 
     return write
@@ -181,7 +184,7 @@ def _with_now(known: Function, context: Context) -> Write:
     return lambda out, name: out.line(f"{name} = {out.bind(work)}({name}, scope.now)")
 
 
-def _chain(code: Code, links: list[Link], flat: bool) -> Code:
+def _chain(code: Code, links: list[Link], flat: bool, falsy: bool) -> Code:
     groups = _grouped(links)
 
     def write(out: Writer) -> str:
@@ -200,7 +203,7 @@ def _chain(code: Code, links: list[Link], flat: bool) -> Code:
         out.depth = depth
         return name
 
-    return Code(write, flat=flat)
+    return Code(write, flat=flat, falsy=falsy)
 
 
 def _grouped(links: list[Link]) -> list[list[Link]]:

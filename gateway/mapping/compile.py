@@ -19,6 +19,7 @@ from gateway.mapping.functions_value import holds, ordered, same, within
 from gateway.mapping.nodes import Alt, Compare, Const, Junction, ListOf, Node, Not, Path, Pipe, Template
 from gateway.mapping.paths import compile_path
 from gateway.mapping.scope import Context
+from gateway.mapping.values import is_zero
 from gateway.mapping.writer import Code, Writer, constant
 
 _NESTED = 8
@@ -85,6 +86,8 @@ def truth(code: Code) -> Code:
 
     def write(out: Writer) -> str:
         value = code.put(out)
+        if code.falsy:
+            return value
         if value.isidentifier():
             return f"({value} or type({value}) in NUMBERS)"
         name = out.name()
@@ -121,16 +124,17 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
         for index, option in enumerate(live[1:]):
             if index % _NESTED == 0:
                 out.depth = depth
-            out.line(f"if not {name} and type({name}) not in ZEROS:")
+            out.line(f"if {out.empty(name, live[index])}:")
             out.depth += 1
             out.line(f"{name} = {option.put(out)}")
         if not live[-1].constant:
-            out.line(f"if not {name} and type({name}) not in ZEROS: {name} = None")
+            out.line(f"if {out.empty(name, live[-1])}: {name} = None")
         out.depth = depth
         return name
 
     flat = all(option.flat or (option.constant and not isinstance(option.value, (dict, list))) for option in live)
-    return Code(write, flat=flat)
+    falsy = all(option.falsy or (option.constant and not is_zero(option.value)) for option in live)
+    return Code(write, flat=flat, falsy=falsy)
 
 
 def _pipe(node: Pipe, leaf: Any, context: Context) -> Code:
@@ -146,7 +150,7 @@ def _list(node: ListOf, leaf: Any, context: Context) -> Code:
         values = ", ".join([item.put(out) for item in items])
         return f"{out.bind(_gathered)}(({values},))"
 
-    return Code(write)
+    return Code(write, falsy=True)
 
 
 def _gathered(values: tuple[Any, ...]) -> list[Any]:
@@ -169,7 +173,7 @@ def _template(node: Template, leaf: Any, context: Context) -> Code:
         values = ", ".join([part.put(out) for part in parts])
         return f"{out.bind(_filled)}({out.bind(holes)}, ({values},))"
 
-    return Code(write)
+    return Code(write, flat=True, falsy=True)
 
 
 def _filled(holes: tuple[bool, ...], values: tuple[Any, ...]) -> str | None:

@@ -209,6 +209,8 @@ class Enveloper:
         self._method, self._address, self._query, self._headers, self._wrap = method, address, query, headers, wrap
         self._front: Front | None = None
         self._fixed: Envelope | None = None
+        self._last: Envelope | None = None
+        """The one made last: events in a row often have the same."""
         blank = Scope({})
         if address.prefix and address.constant and all(code.constant for code in (method, query, headers)):
             self._front = self._render_front(blank)
@@ -225,7 +227,12 @@ class Enveloper:
     def _render(self, scope: Scope) -> Envelope:
         method, url, headers, front = self._front or self._render_front(scope)
         wrap = self._render_wrap(scope)
-        return Envelope(method, url, headers, self.kind, wrap, front + b"\0".join(wrap) if wrap else front)
+        key = front + b"\0" + wrap if wrap else front
+        last = self._last
+        if last is not None and last.key == key:
+            return last
+        self._last = last = Envelope(method, url, headers, self.kind, _around(wrap) if wrap else None, key)
+        return last
 
     def _render_front(self, scope: Scope) -> Front:
         """Method, URL and headers, and the bytes that stand for them in the key."""
@@ -252,14 +259,19 @@ class Enveloper:
             out.insert(0, ("Content-Type", kind))
         return tuple(out)
 
-    def _render_wrap(self, scope: Scope) -> tuple[bytes, bytes] | None:
+    def _render_wrap(self, scope: Scope) -> bytes | None:
         if self._wrap is None:
             return None
         scope.wrap = self._wrap.run(scope)
-        head, marker, tail = orjson.dumps(scope.wrap).partition(b"\0")
-        if not marker:
-            raise Unfit("the envelope has no place for the events")
-        return head, tail
+        return orjson.dumps(scope.wrap)
+
+
+def _around(wrap: bytes) -> tuple[bytes, bytes]:
+    """What stands before and after the list of events."""
+    head, marker, tail = wrap.partition(b"\0")
+    if not marker:
+        raise Unfit("the envelope has no place for the events")
+    return head, tail
 
 
 def compile_envelope(endpoint: Any, wrap: Any, base: str | None, context: Context) -> Enveloper | None:

@@ -30,7 +30,8 @@ EMPTY_HASHES = frozenset(
 _EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[^@\s,;<>().]{2,}")
 _GMAIL = ("gmail.com", "googlemail.com")
 _EXTENSION = re.compile(r"\s*(?:ext\.?|x|#|;)\s*\d", re.IGNORECASE)
-_DIGITS = {code: None for code in range(128) if not chr(code).isdigit()}
+_NO_EXTENSION = re.compile(r"[-+0-9 ()./]+")
+_NO_DIGITS = bytes(code for code in range(128) if not chr(code).isdigit())
 _ALNUM = {code: None for code in range(128) if not chr(code).isalnum()}
 _SPACED = {code: None for code in _ALNUM if not chr(code).isspace()}
 _NOT_CITY = re.compile(r"[^a-z0-9]")
@@ -61,18 +62,25 @@ def identity(name: str | None = None) -> Callable[[Callable[[str], str | None]],
 
 
 def _email(text: str) -> tuple[str, str] | None:
-    value = "".join(text.split())
-    if len(value) > 320 or not _EMAIL.fullmatch(value) or ".." in value:
+    value = _address(text)
+    if value is None:
         return None
     user, _, domain = value.rpartition("@")
     return user, domain
 
 
+def _address(text: str) -> str | None:
+    if not _EMAIL.fullmatch(text):
+        text = "".join(text.split())
+        if not _EMAIL.fullmatch(text):
+            return None
+    return None if len(text) > 320 or ".." in text else text
+
+
 @identity()
 def email(text: str) -> str | None:
     """An e-mail address, lower case without spaces; dots and `+tag` stay. It must look like an address. (Meta, TikTok)"""
-    found = _email(text)
-    return f"{found[0]}@{found[1]}" if found else None
+    return _address(text)
 
 
 @identity()
@@ -100,7 +108,7 @@ def _digits(text: str) -> str:
     """ASCII digits of a phone number, digits of other scripts translated."""
     if not text.isascii():
         text = "".join(char if char.isascii() else str(unicodedata.digit(char, "")) for char in text)
-    return text.translate(_DIGITS)
+    return text.encode().translate(None, _NO_DIGITS).decode()
 
 
 @identity()
@@ -113,7 +121,8 @@ def phone_digits(text: str) -> str | None:
 @identity()
 def phone(text: str) -> str | None:
     """A phone number as E.164: `+` and digits, leading zeros and an extension out. (Google, TikTok, Reddit)"""
-    digits = _digits(_EXTENSION.split(text, maxsplit=1)[0]).lstrip("0")
+    plain = text if _NO_EXTENSION.fullmatch(text) else _EXTENSION.split(text, maxsplit=1)[0]
+    digits = _digits(plain).lstrip("0")
     return f"+{digits}" if len(digits) >= 5 else None
 
 

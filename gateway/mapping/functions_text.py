@@ -58,7 +58,13 @@ def slice_(start: Any, stop: Any = None) -> Work:
     """From one position up to another (not included), of a text or a list; negative positions count from the end."""
     begin = int(to_number(start) or 0)
     end = None if stop is None else int(to_number(stop) or 0)
-    return lambda value: value[begin:end] if isinstance(value, list) else (_only_text(value)[begin:end] or None)
+
+    def work(value: Any) -> Any:
+        if type(value) is str or isinstance(value, list):
+            return value[begin:end] or (value[:0] if value.__class__ is list else None)
+        return _only_text(value)[begin:end] or None
+
+    return work
 
 
 def _only_text(value: Any) -> str:
@@ -175,6 +181,8 @@ def len_(value: Any) -> int:
 @function("list")
 def unique(value: Any) -> list[Any]:
     """A list without repetitions, in its order."""
+    if type(value) is list and {*map(type, value)} <= {str}:
+        return list(dict.fromkeys(value))
     seen: set[str] = set()
     kept = []
     for element in value if isinstance(value, list) else [value]:
@@ -224,12 +232,7 @@ def pluck(key: Any) -> Work:
         return nothing
 
     def work(value: Any) -> list[Any]:
-        found = []
-        for one in value if isinstance(value, list) else [value]:
-            if type(one) is dict:
-                inner = one.get(name)
-                if inner or not is_empty(inner):
-                    found.append(inner)
-        return found
+        ones = [one for one in (value if isinstance(value, list) else [value]) if type(one) is dict]
+        return [inner for one in ones if (inner := one.get(name)) or not is_empty(inner)]
 
     return work

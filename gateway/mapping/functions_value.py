@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_number
+from gateway.mapping.functions import LARGEST, Work, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -33,16 +33,20 @@ def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def work(value: Any) -> Any:
         if type(value) is not list:
             return cast(value)
+        if cast is as_text and {*map(type, value)} == {str} and "" not in value:
+            return value
         return [made for one in value if not is_empty(made := work(one))]
 
     return work
 
 
+_texts = _listwise(as_text)
+
+
 @function("cast", name="str", passes=(str,))
-@_listwise
-def str_(value: Any) -> str | None:
+def str_(value: Any) -> Any:
     """As text: whole numbers without a point, booleans as true and false, maps as JSON; a list element by element."""
-    return as_text(value)
+    return _texts(value)
 
 
 @function("cast", passes=(int, float))
@@ -144,6 +148,16 @@ def round_(decimals: Any = 0) -> Work:
 
 def to_micros(value: Any) -> int:
     """Epoch microseconds of RFC 3339 text or of an epoch in s, ms or µs (told apart by size). Raises ValueError."""
+    return _text_micros(value) if type(value) is str else _micros(value)
+
+
+@lru_cache(maxsize=256)
+def _text_micros(text: str) -> int:
+    """Every destination asks the same times of an event."""
+    return _micros(text)
+
+
+def _micros(value: Any) -> int:
     if isinstance(value, str):
         text = value.strip()
         if text[4:5] == "-" or not text.lstrip("-").replace(".", "", 1).isdigit():
@@ -154,6 +168,8 @@ def to_micros(value: Any) -> int:
     if exact is None:
         raise ValueError("not a time")
     size = abs(exact)
+    if size >= LARGEST:
+        raise ValueError("not a time")
     factor = 1_000_000 if size < 10**11 else 1000 if size < 10**14 else 1
     return int(exact * factor)
 

@@ -130,7 +130,7 @@ class CompiledPlan:
         if isinstance(rules, Ending):
             return rules
         scope = Scope(event.data, now, event.name)
-        limited = self.limited(event)
+        limited = self._made.limits and self.limited(event)
         parts: list[Part] = []
         why: str | None = None
         for rule, lacking in uses(rules, scope, event):
@@ -227,7 +227,7 @@ def uses(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str |
         if not values:
             yield rule, "`each` has no elements"
         for index, value in enumerate(values):
-            scope.locals[0], scope.locals[1] = value, index
+            scope.locals = (value, index)
             scope.name = own_name
             yield rule, _use(rule, scope)
 

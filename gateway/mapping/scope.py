@@ -6,7 +6,7 @@ one for another place. Problems are collected, so that one run reports all of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,19 +42,19 @@ ABSENT = Absent()
 
 
 class Scope:
-    """One event (or reply) with the vendor's event name, the time, the loops' current items, and for `check` what was made."""
+    """One event (or reply) with the vendor's event name, the time, a rule's element, and for `check` what was made."""
 
-    __slots__ = ("body", "data", "failure", "locals", "name", "now", "reply", "wrap")
+    locals: Sequence[Any] = (None, None)
+    """The element of a rule's `each` and its index; loops inside a rule have variables of their own."""
+    reply: Any = None
+    failure: Any = None
+    body: Any = None
+    wrap: Any = None
 
     def __init__(self, data: Mapping[str, Any], now: float = 0.0, name: Any = None) -> None:
         self.data = data
         self.now = now
         self.name = name
-        self.locals: list[Any] = [None] * (2 * MAX_LOOPS)
-        self.reply: Any = None
-        self.failure: Any = None
-        self.body: Any = None
-        self.wrap: Any = None
 
 
 Run = Callable[[Scope], Any]

@@ -53,7 +53,7 @@ def _leaf(leaf: Scalar, context: Context) -> Code:
         name = out.hold(code.put(out))
         return f"(prune({name}) if type({name}) in TREES else {name})"
 
-    return Code(write, bare=code)
+    return Code(write, bare=code, falsy=code.falsy)
 
 
 def _list(tree: list[Any], context: Context) -> Code:
@@ -67,7 +67,7 @@ def _list(tree: list[Any], context: Context) -> Code:
             _entry(out, made, code, flat)
         return made
 
-    written = Code(write, tree=True, entry=codes[0] if len(codes) == 1 and flattens[0] and not codes[0].keeps else None)
+    written = Code(write, falsy=True, entry=codes[0] if len(codes) == 1 and flattens[0] and not codes[0].keeps else None)
     return constant(written.run(Scope({}))) if all(code.constant for code in codes) else written
 
 
@@ -78,9 +78,9 @@ def _entry(out: Writer, made: str, code: Code, flattens: bool) -> None:
         return
     if flattens:
         out.line(f"if type({name}) is list: {made}.extend({name})")
-        out.line(f"elif {name} or type({name}) in ZEROS: {made}.append({name})")
+        out.line(f"elif {out.filled(name, code)}: {made}.append({name})")
     else:
-        out.line(f"if {name} or type({name}) in ZEROS: {made}.append({name})")
+        out.line(f"if {out.filled(name, code)}: {made}.append({name})")
 
 
 def _map(tree: dict[str, Any], context: Context) -> Code:
@@ -137,7 +137,7 @@ def _fields(fields: dict[str, Any], tree: dict[str, Any], context: Context) -> C
         for key, code in live:
             _field(out, made, out.key(key), code)
 
-    written = Code(lambda out: _filled(out, into), tree=True, into=into)
+    written = Code(lambda out: _filled(out, into), falsy=True, into=into)
     return constant(written.run(Scope({}))) if all(code.constant for _, code in codes) else written
 
 
@@ -161,11 +161,11 @@ def _field(out: Writer, made: str, key: str, code: Code) -> None:
     if inner.keeps:
         out.line(f"if {name} is not ABSENT: {made}[{key}] = {name}")
         return
-    with out.block(f"if {name}" if inner.tree else f"if {name} is not None"):
+    with out.block(f"if {name}" if inner.falsy else f"if {name} is not None"):
         if inner.bare:
             name = out.temp(f"prune({name}) if type({name}) in TREES else {name}")
         value = f"{name} if type({name}) is list else [{name}]" if code.entry else name
-        wanted = "" if inner.tree else f"if {name} or type({name}) in ZEROS: "
+        wanted = "" if inner.falsy and not inner.bare else f"if {out.filled(name, inner)}: "
         out.line(f"{wanted}{made}[{key}] = {value}")
 
 
@@ -188,7 +188,7 @@ def _conditional(tree: dict[str, Any], code: Code, context: Context) -> Code:
         with out.block(f"if {condition.put(out)}"):
             (code.into or _nothing)(out, made)
 
-    return Code(write, keeps=code.keeps, flat=code.flat, tree=code.tree, into=into if code.into else None)
+    return Code(write, keeps=code.keeps, flat=code.flat, falsy=code.falsy, into=into if code.into else None)
 
 
 def _nothing(out: Writer, made: str) -> None:
@@ -220,7 +220,7 @@ def _merge(layers: Any, last: Code, context: Context) -> Code:
             name = out.hold(layer.put(out))
             out.line(f"if isinstance({name}, dict): {made}.update({name})")
 
-    written = Code(lambda out: _filled(out, into), tree=True, into=into)
+    written = Code(lambda out: _filled(out, into), falsy=True, into=into)
     return constant(written.run(Scope({}))) if all(code.constant for code in (*codes, last)) else written
 
 
@@ -261,11 +261,11 @@ def _for(tree: dict[str, Any], context: Context) -> Code:
             elif not test.value:
                 out.line("continue")
             name = out.hold(body.put(out))
-            wanted = f"{name} is not ABSENT" if body.keeps else f"{name} or type({name}) in ZEROS"
+            wanted = f"{name} is not ABSENT" if body.keeps else out.filled(name, body)
             out.line(f"if {wanted}: {made}.append({name})")
         return made
 
-    code = Code(write, tree=True)
+    code = Code(write, falsy=True)
     return _joined(code, tree["$join"], context) if "$join" in tree else code
 
 
@@ -278,4 +278,4 @@ def _joined(listed: Code, separator: Any, context: Context) -> Code:
     def join(entries: list[Any]) -> str | None:
         return by.join([as_text(entry) or "" for entry in entries]) or None
 
-    return Code(lambda out: f"{out.bind(join)}({listed.put(out)})", flat=True)
+    return Code(lambda out: f"{out.bind(join)}({listed.put(out)})", flat=True, falsy=True)

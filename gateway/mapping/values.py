@@ -15,6 +15,11 @@ TREES = frozenset((dict, list))
 """Types inside which there can be empties."""
 
 
+def is_zero(value: Any) -> bool:
+    """Whether a value is false and yet not empty: 0 and false."""
+    return not value and type(value) in ZEROS
+
+
 def walk(value: Any, steps: Sequence[str | int]) -> Any:
     """Follow steps through maps (by key) and lists (by position); a missing step gives null."""
     for step in steps:

@@ -53,11 +53,11 @@ class Code:
     """Something compiled. `constant` tells that `value` is what every run gives; `keeps`: stays although empty.
 
     The rest lets the pieces around it write less: `test`: gives true or false. `flat`: gives no map or list that could hold
-    empties. `tree`: gives a map, a list or null. `bare`: the same before it was pruned. `entry`: this is a list of one
-    expression, that one. `into`: writes its fields into a map that exists.
+    empties. `falsy`: is empty wherever it is false (never a number or a boolean). `bare`: the same before it was pruned.
+    `entry`: this is a list of one expression, that one. `into`: writes its fields into a map that exists.
     """
 
-    __slots__ = ("_run", "_write", "bare", "constant", "entry", "flat", "into", "keeps", "test", "tree", "value", "written")
+    __slots__ = ("_run", "_write", "bare", "constant", "entry", "falsy", "flat", "into", "keeps", "test", "value", "written")
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Code:
         keeps: bool = False,
         test: bool = False,
         flat: bool = False,
-        tree: bool = False,
+        falsy: bool = False,
         bare: Code | None = None,
         entry: Code | None = None,
         into: Callable[[Writer, str], None] | None = None,
@@ -77,7 +77,7 @@ class Code:
         self._run: Run | None = None
         self.written: Writer | None = None
         self.constant, self.value, self.keeps, self.test = constant, value, keeps, test
-        self.flat, self.tree, self.bare, self.entry, self.into = flat, tree, bare, entry, into
+        self.flat, self.falsy, self.bare, self.entry, self.into = flat, falsy, bare, entry, into
 
     def put(self, out: Writer) -> str:
         """Write the statements; gives the text of the value's expression, to be used once."""
@@ -231,6 +231,14 @@ class Writer:
         """A place to which `undo` can go back."""
         return len(self._lines)
 
+    def empty(self, name: str, code: Code) -> str:
+        """The text of the test whether a piece's value is empty."""
+        return f"not {name}" if code.falsy else f"not {name} and ({name} is None or type({name}) not in ZEROS)"
+
+    def filled(self, name: str, code: Code) -> str:
+        """The text of the test whether a piece's value is not empty."""
+        return name if code.falsy else f"{name} or type({name}) in ZEROS"
+
     def undo(self, mark: int) -> None:
         """Take out what was written since."""
         del self._lines[mark:]
@@ -252,11 +260,11 @@ class Writer:
             root, steps = str(steps[0]), steps[1:]
         place = (root, slot, steps)
         if place not in frame.fetched:
-            plain = slot < 0 and not steps
-            name = ("event" if root == "event" else root) if plain else self.name("d")
-            value = self.root(root, slot)
-            if steps:
-                value = f"walk({value}, {self.key_path(steps)})"
+            if steps and isinstance(steps[-1], str):
+                value = f"{self.section(root, slot, steps[:-1])}.get({self.key(steps[-1])})"
+            else:
+                value = f"walk({self.root(root, slot)}, {self.key_path(steps)})" if steps else self.root(root, slot)
+            name = root if slot < 0 and not steps else self.name("d")
             pad = "    " * frame.depth
             frame.lines.append(f"{pad}{name} = {value}")
             frame.lines.append(f"{pad}if type({name}) is not dict: {name} = NOTHING")
