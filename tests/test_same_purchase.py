@@ -115,7 +115,7 @@ GA4 = {
     "cu": "EUR", "ep.transaction_id": "T-1001", "epn.value": "98.2", "epn.tax": "13.5", "ep.shipping": "4.9",
     "ep.coupon": "SUMMER", "ep.user_data.email": "ada@shop.example", **_ga4_items(),
 }  # fmt: skip
-MEASUREMENT_PROTOCOL = {
+MEASUREMENT_PROTOCOL: dict[str, Any] = {
     "client_id": "1098115397.1795514300",
     "user_id": "u-1",
     "consent": dict.fromkeys(PURPOSES, "GRANTED"),
