@@ -40,6 +40,7 @@ from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
 from gateway.receive.services import discard, health, sdk_settings
 from gateway.receive.sources import body_key
+from gateway.receive.tag import tag
 from gateway.receive.visit import Visit
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Door:
             Service(path="/v1/consent", methods=("POST",), answer=self._consent),
             Service(path="/v1/projects/{key}/settings", methods=READ, answer=self._settings, public=True),
             Service(path="/v1/m", methods=("POST",), answer=discard),
+            Service(path="/tag.js", methods=READ, alias="tag", answer=self._tag, public=True),
             *health(ready or self._ready),
         )
         self.reconfigure(config)
@@ -198,6 +200,10 @@ class Door:
             return sdk_settings(rules.config, rules.speakers, visit.segment, visit.client.host)
         except Refused as refusal:
             return self._not_taken(visit, NATIVE, refusal)
+
+    async def _tag(self, visit: Visit) -> Reply:
+        visit.cors = ANY_ORIGIN
+        return tag(self._rules.config, self._rules.speakers, visit)
 
     def _ready(self) -> dict[str, Any]:
         return {"ready": not self.draining, "reasons": ["stopping"] if self.draining else [], "notes": self.notes()}
