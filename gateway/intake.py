@@ -89,7 +89,7 @@ class DurableIntake:
         named = checkout.keys(self._store.salt, hit.source, normal.data)
         data, signals = self._carried(raw.dialect, named, normal.data, hit) if named else (normal.data, ())
         data = self._settle_consent(describe(enrich(data, hit), hit, self._pace.suspicions(hit)), hit, signals)
-        body = orjson.dumps(data)
+        body = bytes(memoryview(orjson.dumps(data)))  # a copy: what orjson makes keeps its buffer of several KiB
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")
         leaves = named and hit.browser and raw.dialect not in SHOPS

@@ -1,33 +1,36 @@
-"""`make bench`: CPU microseconds per event as ratios of one run, written to docs/bench.md beside the last table.
+"""`make bench`: CPU microseconds per event as ratios of one run, beside the last table of docs/bench.md (`--write` renews it).
 
-The server stands on core 0, load and sink on core 1; cases are interleaved, the figure is the median of the rounds. The run
-fails unless every answer was 2xx and the sink counted exactly what was sent.
+Servers stand on core 0, load and sink on core 1; cases are interleaved and a figure is the median of the rounds. The run fails
+unless every answer was 2xx and the sink counted exactly what was sent. `--ids` fills the stores first, as the cost of
+de-duplication depends on how many ids are remembered.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import shutil
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway import __version__
-from tests.faults.process import ROOT, free_port
+from tests.faults.process import free_port
 from tests.load.gateways import LOAD_CORE, SERVER_CORE, Pinned, get_json, load, write_config
+from tests.load.prefill import prefill
+from tests.load.report import Figure, last_figures, plot, rewrite, table, verdicts
 from tests.load.stages import all_stages
 
-PAGE = ROOT / "docs" / "bench.md"
 VENDORS = ("meta", "ga4", "tiktok")
-START, END = "<!-- figures -->", "<!-- end of figures -->"
+DRAIN_SECONDS = 120
+LATENCY_SECONDS = 6
 
 
 @dataclass
 class Case:
-    """One server under one load."""
+    """One server under one load; `share` of the requests of a round are sent to it."""
 
     name: str
     server: Pinned
@@ -52,17 +55,24 @@ class Case:
         self.rate.append(events / report["seconds"])
         self.p99.append(report["p99_ms"])
 
+    def forget(self) -> None:
+        """Leave the warming round out."""
+        self.cpu.clear()
+        self.rate.clear()
+        self.p99.clear()
+
     def words(self) -> str:
         """Rate, tail and spread of the rounds."""
         rate, p99 = statistics.median(self.rate), statistics.median(self.p99)
-        return f"{rate:,.0f}/s; p99 {p99:.0f} ms; spread {min(self.cpu):.0f}-{max(self.cpu):.0f}"
+        return f"{rate:,.0f}/s, p99 {p99:.0f} ms, {min(self.cpu):.0f}–{max(self.cpu):.0f}"
 
     def _counted(self) -> dict[str, int]:
         return get_json(self.sink) if self.sink else {}
 
     def _settle(self, before: dict[str, int], events: int) -> None:
         """Wait until the sink has everything; fail when it is not exactly what was sent."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + DRAIN_SECONDS
+        got: dict[str, int] = {}
         while time.monotonic() < deadline:
             now = self._counted()
             got = {vendor: now.get(vendor, 0) - before.get(vendor, 0) for vendor in VENDORS}
@@ -74,85 +84,112 @@ class Case:
             raise SystemExit(f"{self.name}: {events} sent, the sink counted {got}")
 
 
-def cases(folder: Path) -> list[Case]:
-    """Every server, ready."""
-    bare_port, sink_port = free_port(), free_port()
-    bare, sink = Pinned(SERVER_CORE, "tests.load.bare", str(bare_port)), Pinned(LOAD_CORE, "tests.load.sink", str(sink_port))
-    bare.wait(f"http://127.0.0.1:{bare_port}/204")
-    sink.wait(f"http://127.0.0.1:{sink_port}/count")
-    ingest, ingest_url, _ = _gateway(folder / "ingest", sink_port, ())
-    whole, whole_url, admin = _gateway(folder / "whole", sink_port, VENDORS)
-    base = f"http://127.0.0.1:{bare_port}"
-    return [
-        Case("bare aiohttp 204", bare, f"{base}/204"),
-        Case("bare aiohttp parse", bare, f"{base}/parse"),
-        Case("ingest, one event", ingest, ingest_url),
-        Case("ingest, batch of 50", ingest, ingest_url, batch=50, share=0.05),
-        Case("end to end, 3 vendors", whole, whole_url, share=0.5, admin=admin, sink=f"http://127.0.0.1:{sink_port}/count"),
-    ]
+class Bench:
+    """All servers of a run, and what they cost."""
+
+    def __init__(self, folder: Path, ids: int) -> None:
+        self._folder = folder
+        self._filled = folder / "filled"
+        if ids:
+            prefill(self._filled, ids)
+        self.servers: list[Pinned] = []
+        self._sink_port = free_port()
+        self._sink = self._started(LOAD_CORE, f"http://127.0.0.1:{self._sink_port}/count", "tests.load.sink", self._sink_port)
+        self.cases = self._cases()
+
+    def end(self) -> None:
+        """Stop every server."""
+        for server in self.servers:
+            server.end()
+
+    def measure(self, requests: int, rounds: int, connections: int) -> dict[str, Figure]:
+        """Warm up, run the rounds, then the open loop; figures by name."""
+        time.sleep(1)
+        rest = self._named("ingest, one event").server.rss_mb()
+        for case in self.cases:
+            case.run(max(connections * 4, requests // 10), connections)
+            case.forget()
+        for _ in range(rounds):
+            for case in self.cases:
+                case.run(requests, connections)
+        base = statistics.median(self.cases[0].cpu)
+        found = {case.name: Figure(statistics.median(case.cpu), "µs", base, case.words()) for case in self.cases}
+        found |= self._latencies(connections)
+        found["memory at rest"] = Figure(rest, "MB")
+        peak = max(case.server.peak_rss_mb() for case in self.cases if not case.name.startswith("bare"))
+        found["memory under load"] = Figure(peak, "MB")
+        return found
+
+    def _latencies(self, connections: int) -> dict[str, Figure]:
+        """Open loop at half of what the closed loop reached; the bare server at the same rate is the floor of the method."""
+        found = {}
+        for ack, name in (("durable", "ingest, one event"), ("written", "ingest, ack written")):
+            rate = statistics.median(self._named(name).rate) / 2
+            for of, url in (("bare 204", self.cases[0].url), (ack, self._named(name).url)):
+                report = load(url, int(rate * LATENCY_SECONDS), connections, rate=rate)
+                words = f"p50 {report['p50_ms']} ms, p99.9 {report['p999_ms']} ms, {rate:,.0f}/s"
+                found[f"latency p99, {of}"] = Figure(report["p99_ms"], "ms", words=words)
+        return found
+
+    def _named(self, name: str) -> Case:
+        return next(case for case in self.cases if case.name == name)
+
+    def _cases(self) -> list[Case]:
+        port = free_port()
+        base = f"http://127.0.0.1:{port}"
+        bare = self._started(SERVER_CORE, f"{base}/204", "tests.load.bare", port)
+        ingest, ingest_url, _ = self.gateway("ingest")
+        written, written_url, _ = self.gateway("written", ack="written")
+        whole, whole_url, admin = self.gateway("whole", VENDORS)
+        through, through_url, through_admin = self.gateway("through", VENDORS, transport="aiohttp")
+        sink = f"http://127.0.0.1:{self._sink_port}/count"
+        return [
+            Case("bare aiohttp 204", bare, f"{base}/204"),
+            Case("bare aiohttp parse", bare, f"{base}/parse"),
+            Case("ingest, one event", ingest, ingest_url),
+            Case("ingest, batch of 50", ingest, ingest_url, batch=50, share=0.05),
+            Case("ingest, ack written", written, written_url, share=0.5),
+            Case("end to end, three vendors", whole, whole_url, share=0.5, admin=admin, sink=sink),
+            Case("end to end, aiohttp out", through, through_url, share=0.5, admin=through_admin, sink=sink),
+        ]
+
+    def gateway(
+        self, name: str, vendors: tuple[str, ...] = (), ack: str = "durable", transport: str = "direct"
+    ) -> tuple[Pinned, str, str]:
+        """A gateway over a store of its own: (process, URL for events, base of its admin listener)."""
+        folder, public = self._folder / name, free_port()
+        config = write_config(folder, self._sink_port, vendors, public, ack, transport)
+        if self._filled.exists():
+            shutil.copytree(self._filled, folder / "data")
+        base = f"http://127.0.0.1:{public}"
+        server = self._started(SERVER_CORE, f"{base}/readyz", "gateway", "serve", "-c", config, "--drain", "0")
+        admin = next(
+            line.split("listen: ")[1] for line in config.read_text().split("admin:")[1].splitlines() if "listen" in line
+        )
+        return server, f"{base}/v1/events", f"http://{admin}"
+
+    def _started(self, core: int, url: str, *arguments: object) -> Pinned:
+        server = Pinned(core, *map(str, arguments))
+        self.servers.append(server)
+        server.wait(url)
+        return server
 
 
-def _gateway(folder: Path, sink: int, vendors: tuple[str, ...]) -> tuple[Pinned, str, str]:
-    public = free_port()
-    config = write_config(folder, sink, vendors, public)
-    server = Pinned(SERVER_CORE, "gateway", "serve", "-c", str(config), "--drain", "0")
-    server.wait(f"http://127.0.0.1:{public}/readyz")
-    admin = next(line.split("listen: ")[1] for line in config.read_text().split("admin:")[1].splitlines() if "listen" in line)
-    return server, f"http://127.0.0.1:{public}/v1/events", f"http://{admin}"
-
-
-def figures(requests: int, rounds: int, connections: int) -> tuple[dict[str, tuple[float, str]], str]:
-    """name → (figure, unit), and the conditions in words."""
-    stages = all_stages()
+def figures(requests: int, rounds: int, connections: int, ids: int) -> tuple[dict[str, Figure], str]:
+    """Every figure by name, and the conditions in words."""
+    found: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory(prefix="tagway-bench-") as folder:
-        running = cases(Path(folder))
+        bench = Bench(Path(folder), ids)
         try:
-            time.sleep(1)
-            rss = running[2].server.rss_mb()
-            for case in running:
-                case.run(max(connections * 4, requests // 10), connections)
-                case.cpu.clear(), case.rate.clear(), case.p99.clear()
-            for _ in range(rounds):
-                for case in running:
-                    case.run(requests, connections)
+            found |= bench.measure(requests, rounds, connections)
         finally:
-            for case in running:
-                case.server.end()
-    found: dict[str, tuple[float, str]] = {}
-    base = statistics.median(running[0].cpu)
-    for case in running:
-        cpu = statistics.median(case.cpu)
-        found[case.name] = (cpu, f"µs ({cpu / base:.1f} x of bare 204; {case.words()})")
-    found |= {name: (value, "µs") for name, value in stages.items()}
-    found["rss at rest"] = (rss, "MB")
-    stored = int(requests * rounds * (1 + 0.05 * 50))
+            bench.end()
+    found |= {f"stage {name}": Figure(value, "µs") for name, value in all_stages().items()}
     words = (
-        f"{connections} connections, {rounds} interleaved rounds of {requests:,} requests, up to {stored:,} ids stored; "
+        f"{connections} connections, {rounds} interleaved rounds of {requests:,} requests, {ids:,} ids stored before; "
         f"Python {platform.python_version()}, {platform.machine()}, Tagway {__version__}, {time.strftime('%Y-%m-%d')}"
     )
     return found, words
-
-
-def table(found: dict[str, tuple[float, str]], last: dict[str, float]) -> str:
-    """Markdown, with the last run's figure and the change beside each."""
-    lines = ["| what | CPU per event | last | change |", "|---|---|---|---|"]
-    for name, (value, unit) in found.items():
-        old = last.get(name)
-        change = f"{(value / old - 1) * 100:+.0f} %" if old else ""
-        lines.append(f"| {name} | {value:.1f} {unit} | {f'{old:.1f}' if old else ''} | {change} |")
-    return "\n".join(lines)
-
-
-def last_figures() -> dict[str, float]:
-    """The figures that docs/bench.md holds now."""
-    if not PAGE.exists():
-        return {}
-    rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| ") and "CPU per event" not in line]
-    return {row[1].strip(): float(row[2].split()[0]) for row in rows if row[2].split() and _number(row[2].split()[0])}
-
-
-def _number(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit()
 
 
 def main() -> None:
@@ -161,15 +198,17 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--write", action="store_true", help="Write the table into docs/bench.md.")
+    parser.add_argument("--ids", type=int, default=1_000_000, help="ids remembered before the first request")
+    parser.add_argument("--write", action="store_true", help="write the tables and the plot into docs/")
     args = parser.parse_args()
-    found, words = figures(args.requests, args.rounds, args.connections)
-    text = f"{words}\n\n{table(found, last_figures())}"
-    print(text)
+    found, words = figures(args.requests, args.rounds, args.connections, args.ids)
+    last = last_figures()
+    print(f"{words}\n\n{table(found, last)}\n")
+    for line in verdicts(found, last):
+        print(line)
     if args.write:
-        before, _, rest = PAGE.read_text().partition(START)
-        PAGE.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
-    sys.exit(0)
+        rewrite(found, words)
+        plot(found)
 
 
 if __name__ == "__main__":

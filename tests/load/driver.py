@@ -1,7 +1,10 @@
-"""A closed-loop HTTP load driver: `python -m tests.load.driver URL --requests N --connections 64 --batch 1`.
+"""HTTP load: `python -m tests.load.driver URL --requests N --connections 64 --batch 1`, or `--rate R` for an open loop.
 
-Prints one JSON line: requests sent, answers by status, seconds, latency percentiles in ms. Every event has an id of its
-own (UUIDv7, as tag.js makes them), so nothing is a duplicate. Bodies are made before the clock starts.
+Closed loop: each connection sends its next request when an answer is complete. Open loop: requests are due at random moments
+(Poisson) whatever the server does, and latency counts from the moment a request was due, also when no connection was free.
+
+Prints one JSON line: events sent, answers by status, seconds, latency percentiles in ms. Every event has an id of its own
+(UUIDv7, as tag.js makes them), so nothing is a duplicate. Bodies are made, and all connections opened, before the clock starts.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import orjson
@@ -20,6 +24,10 @@ import uvloop
 from gateway.event import uuid7
 
 CONSENT = dict.fromkeys(("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage"), "granted")
+SETTLE_SECONDS = 0.3
+"""Between opening the connections and the first request: a server may take one connection per turn of its loop."""
+SPIN_SECONDS = 0.002
+"""Waits shorter than this are spun: timers of the loop count milliseconds."""
 
 
 def purchase(number: int) -> dict[str, object]:
@@ -57,64 +65,131 @@ def requests(url: str, count: int, batch: int, key: str) -> Iterator[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection that sends the next request when an answer is complete."""
+    """One keep-alive connection; `free` is called with it when an answer is complete."""
 
-    def __init__(self, work: Iterator[bytes], results: Counter[int], latencies: list[float]) -> None:
-        self._work, self._results, self._latencies = work, results, latencies
+    def __init__(self, report: Report, free: Callable[[Connection], None]) -> None:
+        self._report, self._free = report, free
         self._buffer = b""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._due: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._next()
 
-    def _next(self) -> None:
-        request = next(self._work, None)
-        if request is None:
-            self._transport.close()
-            if not self.done.done():
-                self.done.set_result(None)
-            return
-        self._started = time.perf_counter()
+    def send(self, request: bytes, due: float) -> None:
+        """Write a request whose latency counts from `due`."""
+        self._due = due
         self._transport.write(request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
+        if end < 0 or self._due is None:
             return
         head = self._buffer[:end].lower()
         at = head.find(b"content-length:")
         length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         if len(self._buffer) < end + 4 + length:
             return
-        self._results[int(head[9:12])] += 1
-        self._latencies.append(time.perf_counter() - self._started)
         self._buffer = b""
-        self._next()
+        due, self._due = self._due, None
+        self._report.add(int(head[9:12]), time.perf_counter() - due)
+        self._free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(exc or ConnectionResetError("closed before the answer"))
+        if not self._report.done.done():
+            self._report.done.set_exception(exc or ConnectionResetError("closed before the answer"))
 
 
-async def drive(url: str, count: int, connections: int, batch: int, key: str) -> dict[str, object]:
+class Report:
+    """What came back; `done` is resolved by the last answer."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.answers: Counter[int] = Counter()
+        self.latencies: list[float] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add(self, status: int, latency: float) -> None:
+        """Count an answer."""
+        self.answers[status] += 1
+        self.latencies.append(latency)
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+    def picks(self) -> dict[str, float]:
+        """Percentiles in ms."""
+        ordered = sorted(self.latencies)
+        return {
+            name: round(ordered[int(q * (len(ordered) - 1))] * 1000, 2)
+            for name, q in (("p50_ms", 0.5), ("p99_ms", 0.99), ("p999_ms", 0.999))
+        }
+
+
+class Load:
+    """Requests on their way: `ready` in order, given to whichever connection is free."""
+
+    def __init__(self, url: str, count: int, batch: int, key: str) -> None:
+        self._parts = urlsplit(url)
+        self._ready = iter(list(requests(url, count, batch, key)))
+        self.report = Report(count)
+        self._free: deque[Connection] = deque()
+        self._late: deque[float] = deque()
+        self._open_loop = False
+
+    async def connect(self, connections: int) -> None:
+        """Open all connections and let the server take them."""
+        loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            _, made = await loop.create_connection(
+                lambda: Connection(self.report, self._freed), self._parts.hostname, self._parts.port
+            )
+            self._free.append(made)
+        await asyncio.sleep(SETTLE_SECONDS)
+
+    async def closed(self) -> None:
+        """Every connection sends its next request as soon as it may."""
+        for connection in list(self._free):
+            self._next(connection, time.perf_counter())
+        await self.report.done
+
+    async def open(self, rate: float) -> None:
+        """Requests become due at random, `rate` a second."""
+        self._open_loop = True
+        draw, due = random.Random(1), time.perf_counter()
+        for _ in range(self.report.left):
+            due += draw.expovariate(rate)
+            while (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait - SPIN_SECONDS if wait > SPIN_SECONDS else 0)
+            if self._free:
+                self._next(self._free.popleft(), due)
+            else:
+                self._late.append(due)
+        await self.report.done
+
+    def _freed(self, connection: Connection) -> None:
+        if not self._open_loop:
+            self._next(connection, time.perf_counter())
+        elif self._late:
+            self._next(connection, self._late.popleft())
+        else:
+            self._free.append(connection)
+
+    def _next(self, connection: Connection, due: float) -> None:
+        request = next(self._ready, None)
+        if request is not None:
+            connection.send(request, due)
+
+
+async def drive(url: str, count: int, connections: int, batch: int, key: str, rate: float | None) -> dict[str, object]:
     """Send `count` requests and report."""
-    ready = iter(list(requests(url, count, batch, key)))
-    results: Counter[int] = Counter()
-    latencies: list[float] = []
-    parts = urlsplit(url)
+    load = Load(url, count, batch, key)
+    await load.connect(connections)
     started = time.perf_counter()
-    loop = asyncio.get_running_loop()
-    pairs = [
-        await loop.create_connection(lambda: Connection(ready, results, latencies), parts.hostname, parts.port)
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(protocol.done for _, protocol in pairs))
+    await (load.open(rate) if rate else load.closed())
     seconds = time.perf_counter() - started
-    latencies.sort()
-    picks = {f"p{int(q * 100)}_ms": round(latencies[int(q * (len(latencies) - 1))] * 1000, 2) for q in (0.5, 0.99)}
-    return {"sent": count * batch, "answers": dict(results), "seconds": round(seconds, 3), **picks}
+    report = load.report
+    return {"sent": count * batch, "answers": dict(report.answers), "seconds": round(seconds, 3), **report.picks()}
 
 
 def main() -> None:
@@ -125,8 +200,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--key", default="wk_bench")
+    parser.add_argument("--rate", type=float, help="requests a second, open loop")
     args = parser.parse_args()
-    print(json.dumps(uvloop.run(drive(args.url, args.requests, args.connections, args.batch, args.key))))
+    print(json.dumps(uvloop.run(drive(args.url, args.requests, args.connections, args.batch, args.key, args.rate))))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,14 @@ _SETTINGS = {
 }
 
 
-def write_config(folder: Path, sink: int, vendors: tuple[str, ...], public: int = 0, ack: str = "durable") -> Path:
+def write_config(
+    folder: Path, sink: int, vendors: tuple[str, ...], public: int = 0, ack: str = "durable", transport: str = "direct"
+) -> Path:
     """A gateway.yaml whose destinations are a sink on this machine."""
     (folder / "destinations").mkdir(parents=True, exist_ok=True)
     for vendor in vendors:
-        text = f"type: {vendor}\nendpoint: http://127.0.0.1:{sink}/{vendor}\nsettings:\n{_SETTINGS[vendor]}"
+        text = f"type: {vendor}\nendpoint: http://127.0.0.1:{sink}/{vendor}\ntransport: {transport}\n"
+        text += f"settings:\n{_SETTINGS[vendor]}"
         (folder / "destinations" / f"{vendor}.yaml").write_text(text)
     path = folder / "gateway.yaml"
     path.write_text(
@@ -61,6 +64,11 @@ class Pinned:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def peak_rss_mb(self) -> float:
+        """The most resident memory it ever had, in MB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+
     def wait(self, url: str, timeout: float = 60) -> None:
         """Until `url` answers anything at all."""
         deadline = time.monotonic() + timeout
@@ -84,10 +92,11 @@ class Pinned:
         self._process.wait()
 
 
-def load(url: str, requests: int, connections: int, batch: int) -> dict[str, Any]:
-    """Run the driver on the other core. Exits when not every answer was 2xx."""
+def load(url: str, requests: int, connections: int, batch: int = 1, rate: float | None = None) -> dict[str, Any]:
+    """Run the driver on the other core, with `rate` as an open loop. Exits when not every answer was 2xx."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "tests.load.driver", url]
     options = ["--requests", str(requests), "--connections", str(connections), "--batch", str(batch)]
+    options += ["--rate", str(rate)] if rate else []
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise SystemExit(f"the driver failed: {done.stderr[-2000:]}")

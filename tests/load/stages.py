@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-from gateway.queue.sqlite import SqliteStore
 
 from gateway.clock import Clock
 from gateway.config.load import load
@@ -24,6 +23,7 @@ from gateway.normalise import normalise
 from gateway.outcomes import Ending, Outcome
 from gateway.plans import prepare
 from gateway.queue.base import NewEvent, Settlement
+from gateway.queue.sqlite import SqliteStore
 from gateway.receive.hit import Hit
 from gateway.receive.json import decode
 from tests.load.driver import purchase
