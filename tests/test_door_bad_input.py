@@ -392,6 +392,7 @@ class TestSlowClients:
             head = f"POST {target} HTTP/1.1\r\nHost: t.shop.example\r\nContent-Length: 100\r\n\r\nhalf".encode()
             answer = await at.send(head, timeout=1)
             assert (answer.status, answer.headers["connection"]) == (408, "close")
+            assert (await self.closes_within(at, head, 1.0)).startswith(b"HTTP/1.1 408 ")
             assert at.counts.refusals[0][1] == "malformed"
 
     async def test_a_client_that_goes_away_mid_body_breaks_nothing(self, caplog: pytest.LogCaptureFixture) -> None:

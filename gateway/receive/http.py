@@ -34,7 +34,7 @@ from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.hit import Intake
-from gateway.receive.reading import BODY_SECONDS, BadFraming, check_version
+from gateway.receive.reading import BODY_SECONDS, BadFraming, TooSlow, check_version
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
 from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
@@ -146,7 +146,7 @@ class Door:
         return Visit(request, row, segment, query, headers, client, started, self._clock.now())
 
     async def _hit(self, rules: Rules, visit: Visit, row: Dialect) -> Reply:
-        answers = row.answers_to(visit.request.method)
+        answers = rules.answers(visit, row)
         if visit.request.method == "HEAD":
             return answers.accepted(())
         events = 1
@@ -160,6 +160,11 @@ class Door:
                 self.meter.ignored(hit.source, row.path)
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, answers, error, events)
+        except Exception as error:  # noqa: BLE001  (boundary: a reader who follows a signed link is led on whatever happens)
+            if visit.link is None:
+                raise
+            log.error("request failed", extra={"route": row.path, "error": type(error).__name__, "at": places(error)})
+            return self._not_taken(visit, answers, QueueFull("the event could not be stored"))
         if visit.client.bad:
             self.meter.dropped(hit.source, "device.ip")
         for result in results:
@@ -171,7 +176,7 @@ class Door:
         reason = RefusedReason.FULL if isinstance(error, QueueFull) else error.reason
         self.meter.refused(visit.route.path, reason, events)
         reply = answers.full(error) if isinstance(error, QueueFull) else answers.refused(error)
-        whole = visit.request.content.is_eof() and not isinstance(error, BadFraming)
+        whole = visit.request.content.is_eof() and not isinstance(error, (BadFraming, TooSlow))
         return reply if whole else reply.closing()
 
     def _other_method(self, rules: Rules, request: web.BaseRequest, row: Row, query: str) -> tuple[Reply, bytes]:

@@ -17,11 +17,14 @@ from gateway.receive.encoding import coding_of, decode
 from gateway.receive.limits import MAX_BODY
 
 BODY_SECONDS = 10.0
-TOO_SLOW = 408
 
 
 class BadFraming(Malformed):
     """It is not certain where the request ends: nothing more may be read from its connection."""
+
+
+class TooSlow(Refused):
+    """The rest of the body is not waited for."""
 
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -57,7 +60,7 @@ def body_at_hand(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes 
 
 
 async def read_body(request: web.BaseRequest, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
-    """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, Refused 408 (too slow)."""
+    """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, TooSlow (408)."""
     if "content-encoding" in headers:
         coding_of(headers["content-encoding"])
     return _decoded(await _arriving(request, seconds), headers)
@@ -83,7 +86,8 @@ async def _arriving(request: web.BaseRequest, seconds: float) -> bytes:
                     raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
                 chunks.append(chunk)
     except TimeoutError:
-        raise Refused("the body did not arrive in time", status=TOO_SLOW) from None
+        request.content.feed_eof()  # or aiohttp would wait a little longer for the rest before it closes
+        raise TooSlow("the body did not arrive in time", status=408) from None
     except (web.RequestPayloadError, ConnectionError):
         raise BadFraming("the body is broken or cut short") from None
     return b"".join(chunks)
