@@ -9,6 +9,7 @@ Whatever is drawn at random comes from `dice`, which prints its seed; TAGWAY_SEE
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -17,7 +18,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +37,14 @@ def dice(of: str) -> random.Random:
     return random.Random(f"{of} {seed}")
 
 
-@contextlib.contextmanager
-def killed(gateway: GatewayProcess) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def killed(gateway: GatewayProcess) -> AsyncIterator[None]:
     """SIGKILL; started again at the end."""
-    gateway.kill()
+    await asyncio.to_thread(gateway.kill)
     try:
         yield
     finally:
-        gateway.start()
+        await asyncio.to_thread(gateway.start)
 
 
 @dataclass
@@ -54,15 +55,21 @@ class Exit:
     seconds: float
 
 
-@contextlib.contextmanager
-def terminated(gateway: GatewayProcess, within: float = 30.0) -> Iterator[Exit]:
-    """SIGTERM, waited for; started again at the end."""
+@contextlib.asynccontextmanager
+async def terminated(
+    gateway: GatewayProcess, within: float = 30.0, meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Exit]:
+    """SIGTERM, waited for; `meanwhile` runs when the signal is out. Started again at the end."""
     started = time.monotonic()
-    status = gateway.stop(within)
+    stopping = asyncio.create_task(asyncio.to_thread(gateway.stop, within))
+    if meanwhile:
+        await asyncio.sleep(0.2)
+        await meanwhile()
+    status = await stopping
     try:
         yield Exit(status, time.monotonic() - started)
     finally:
-        gateway.start()
+        await asyncio.to_thread(gateway.start)
 
 
 @contextlib.contextmanager
@@ -118,10 +125,10 @@ def no_room(folder: Path) -> Iterator[None]:
         filling.unlink()
 
 
-@contextlib.contextmanager
-def damaged(gateway: GatewayProcess, damage: Callable[[Path], None]) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def damaged(gateway: GatewayProcess, damage: Callable[[Path], None]) -> AsyncIterator[None]:
     """A power cut that leaves the store's folder damaged."""
-    with killed(gateway):
+    async with killed(gateway):
         damage(gateway.folder / "data")
         yield
 

@@ -38,17 +38,24 @@ def value_of(event_id: str) -> float:
 
 @dataclass
 class Oracle:
-    """See the module. `issued` are all ids that were ever sent, `acknowledged` those that were answered with 200."""
+    """See the module.
+
+    `issued` are all ids that were ever sent, `acknowledged` those that were answered with 200; `delays` are the seconds from
+    a hit to each vendor.
+    """
 
     issued: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
     accepted: dict[str, Counter[str]] = field(default_factory=dict)
     corrupted: dict[str, set[str]] = field(default_factory=dict)
+    delays: dict[str, list[float]] = field(default_factory=dict)
+    _sent: dict[str, float] = field(default_factory=dict)
 
     def event(self, padding: int = 0, **changes: Any) -> dict[str, Any]:
         """A new purchase; `padding` bytes make it larger."""
         event_id = uuid7()
         self.issued.add(event_id)
+        self._sent[event_id] = time.monotonic()
         props = {"value": value_of(event_id), "currency": "EUR", "transaction_id": f"o-{event_id}"}
         if padding:
             props["note"] = "x" * padding
@@ -56,9 +63,11 @@ class Oracle:
 
     def saw(self, lane: str, events: Iterable[dict[str, Any]]) -> None:
         """A vendor accepted these."""
-        accepted = self.accepted.setdefault(lane, Counter())
+        accepted, now = self.accepted.setdefault(lane, Counter()), time.monotonic()
+        delays = self.delays.setdefault(lane, [])
         for event in events:
             accepted[event["id"]] += 1
+            delays.append(now - self._sent.get(event["id"], now))
             if event.get("props", {}).get("value") != value_of(event["id"]):
                 self.corrupted.setdefault(lane, set()).add(event["id"])
 
@@ -155,6 +164,7 @@ class Load:
         self._running = True
         self._hits: set[asyncio.Task[None]] = set()
         self.statuses: Counter[int] = Counter()
+        self.slowest: dict[int, float] = {}
         self.latencies: list[float] = []
 
     async def __aenter__(self) -> Load:
@@ -164,24 +174,23 @@ class Load:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._running = False
-        await self._pump
         if kind is None:
-            await asyncio.gather(*self._hits)
+            await self.stop()
+        self._pump.cancel()
         for hit in self._hits:
             hit.cancel()
-        await asyncio.gather(*self._hits, return_exceptions=True)
+        await asyncio.gather(self._pump, *self._hits, return_exceptions=True)
         await self._client.close()
+
+    async def stop(self) -> None:
+        """Begin no more hits, and wait for the answers."""
+        self._running = False
+        await asyncio.gather(self._pump, *self._hits)
 
     @property
     def server_errors(self) -> int:
         """How many answers were 5xx."""
         return sum(count for status, count in self.statuses.items() if status >= 500)
-
-    def p(self, share: float) -> float:
-        """A percentile of the latencies, in seconds."""
-        ordered = sorted(self.latencies)
-        return ordered[int(share * (len(ordered) - 1))] if ordered else 0.0
 
     async def _run(self) -> None:
         due = time.monotonic()
@@ -195,8 +204,10 @@ class Load:
     async def _hit(self) -> None:
         events = [self._oracle.event(self._padding) for _ in range(self._batch)]
         while True:
+            started = time.monotonic()
             status = await self._post(events)
             self.statuses[status] += 1
+            self.slowest[status] = max(self.slowest.get(status, 0.0), time.monotonic() - started)
             if status == 200:
                 self._oracle.acknowledged.update(event["id"] for event in events)
                 return
@@ -216,6 +227,12 @@ class Load:
         if answer.status == 200:
             self.latencies.append(time.monotonic() - started)
         return answer.status
+
+
+def p99(seconds: Iterable[float]) -> float:
+    """The 99th percentile; 0.0 of nothing."""
+    ordered = sorted(seconds)
+    return ordered[int(0.99 * (len(ordered) - 1))] if ordered else 0.0
 
 
 async def until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]], within: float, what: str) -> float:
