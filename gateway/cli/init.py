@@ -14,6 +14,7 @@ from gateway.config.sources import good_name, unnamed
 from gateway.config.words import hint
 from gateway.errors import GatewayError
 from gateway.manifest import Manifest, discover, load_manifest
+from gateway.setup import shopify
 from gateway.setup.block_lists import block_lists, neutral_names
 from gateway.setup.files import Site, destination_yaml, env_example, gateway_yaml, schemas, variables
 from gateway.setup.keys import write_key
@@ -37,17 +38,21 @@ SNIPPET = """\
 @click.option("--site", help="Where the pages are: https://shop.example. Only left out to --add to what is there.")
 @click.option("--host", help="The gateway's own name, a subdomain of the site. Default: t.<site>.")
 @click.option("--add", default="", help="Destinations, with commas: meta,ga4. `tagway destinations` lists them.")
+@click.option("--shopify", "shop", is_flag=True, help="A Shopify shop: also the custom pixel, and how to point its webhooks.")
 @click.option("--source", help="What to call the site in files and figures. Default: from its address.")
 @click.option(
     "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to write. Default: here."
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-def init(as_json: bool, site: str | None, host: str | None, add: str, source: str | None, folder: Path, force: bool) -> None:
+def init(
+    as_json: bool, site: str | None, host: str | None, add: str, shop: bool, source: str | None, folder: Path, force: bool
+) -> None:
     """Write the files of a new gateway.
 
     \b
     tagway init --site https://shop.example --host t.shop.example --add meta,ga4
     tagway init --add tiktok           one more destination, beside the files that are there
+    tagway init --shopify              the custom pixel and the webhooks of a shop, for the files that are there
 
     \b
     configs/gateway.yaml               one source for the site, a random write key, neutral paths
@@ -58,6 +63,9 @@ def init(as_json: bool, site: str | None, host: str | None, add: str, source: st
     Prints the DNS record, the snippet for the page, and the next command.
     """
     manifests = _manifests(add)
+    if site is None and shop and not manifests:
+        _shop(folder, source, force, as_json)
+        return
     if site is None:
         _add(folder, manifests, force, as_json)
         return
@@ -66,7 +74,7 @@ def init(as_json: bool, site: str | None, host: str | None, add: str, source: st
     if not good_name(name):
         raise click.UsageError(unnamed(name, "the source"))
     gateway_host = host_of(host, origins)
-    made = Site(name, gateway_host, origins, write_key(name), neutral_names(gateway_host))
+    made = Site(name, gateway_host, origins, write_key(name), neutral_names(gateway_host), shop)
     written = _write(folder, _files(made, manifests), force)
     if as_json:
         print_json(_json(made, manifests, written))
@@ -102,6 +110,44 @@ def _add(folder: Path, manifests: Sequence[Manifest], force: bool, as_json: bool
     click.echo("\n".join(lines))
 
 
+def _shop(folder: Path, source: str | None, force: bool, as_json: bool) -> None:
+    """The custom pixel of a shop whose configuration is there, and what to write into it."""
+    path = folder / "configs" / "gateway.yaml"
+    if not path.is_file():
+        raise click.UsageError("name the site with --site (or be where configs/gateway.yaml is)")
+    config = load(path, secrets=False)
+    name = source or (next(iter(config.sources)) if len(config.sources) == 1 else "")
+    if name not in config.sources:
+        raise click.UsageError(f"name the source with --source: {', '.join(config.sources)}")
+    found = config.sources[name]
+    if not found.hosts or not found.write_keys:
+        raise GatewayError(f"sources.{name} needs hosts and write_keys: the pixel sends to the one with the other")
+    paths = found.paths or config.paths
+    events = f"{paths.prefix}/{paths.events.strip('/')}" if paths.events else f"{paths.prefix}/v1/events"
+    code = shopify.pixel(found.hosts[0], events, found.write_keys[0])
+    written = _write(folder, {f"configs/{shopify.PIXEL_FILE}": code.encode()}, force)
+    missing = [] if found.null_origin and found.hooks.shopify else shopify.SETTINGS.splitlines()
+    if as_json:
+        print_json({"files": written, "variables": [shopify.SECRET], "pixel": code, "settings": missing})
+        return
+    add = ["", f"Add to sources.{name} in {path}, and {shopify.SECRET}= to .env:", *missing] if missing else []
+    click.echo("\n".join([*(f"wrote {one}" for one in written), *add, *_shop_steps(found.hosts[0], name, code)]))
+
+
+def _shop_steps(host: str, source: str, code: str) -> list[str]:
+    return [
+        "",
+        f"Custom pixel for Shopify (also in configs/{shopify.PIXEL_FILE}):",
+        *(f"  {line}".rstrip() for line in code.splitlines()),
+        "",
+        *shopify.steps(host, source),
+    ]
+
+
+def _pixel(site: Site) -> str:
+    return shopify.pixel(site.host, f"/{site.names.prefix}/{site.names.events}", site.write_key)
+
+
 def _manifests(add: str) -> list[Manifest]:
     known = discover()
     names = list(dict.fromkeys(word.strip() for word in add.split(",") if word.strip()))
@@ -115,7 +161,9 @@ def _files(site: Site, manifests: Sequence[Manifest]) -> dict[str, bytes]:
     files = {"configs/gateway.yaml": gateway_yaml(site).encode()}
     for manifest in manifests:
         files[f"configs/destinations/{manifest.name}.yaml"] = destination_yaml(manifest, [site.source]).encode()
-    return {**files, **_schema_files(), ".env.example": env_example(manifests).encode()}
+    if site.shopify:
+        files[f"configs/{shopify.PIXEL_FILE}"] = _pixel(site).encode()
+    return {**files, **_schema_files(), ".env.example": env_example(manifests, shop=site.shopify).encode()}
 
 
 def _schema_files() -> dict[str, bytes]:
@@ -151,20 +199,30 @@ def _next_steps(site: Site, manifests: Sequence[Manifest], folder: Path) -> str:
         f"  {site.host}.  A  <its address>",
         *_foreign(site),
         "",
-        "Snippet for the page, before </head>:",
-        *(f"  {line}" for line in _snippet(site).splitlines()),
+        *_page_steps(site),
         "",
         f"The paths /{site.names.prefix}/{site.names.events} and /{site.names.prefix}/{site.names.pixel} are on none of the "
         f"block-list patterns read on {block_lists().read}.",
         "",
         "Next:",
-        f"  {here}cp .env.example .env        fill in {', '.join(_needed(manifests)) or 'nothing yet'}",
+        f"  {here}cp .env.example .env        fill in {', '.join(_secrets(site, manifests)) or 'nothing yet'}",
         "  set -a; . ./.env; set +a",
         "  tagway check",
     ]
     if tested:
         steps.append(f"  tagway send purchase --to {tested} --test CODE")
     return "\n".join([*steps, "  tagway serve"])
+
+
+def _page_steps(site: Site) -> list[str]:
+    """What sends the visitors' hits: a snippet, in a shop the custom pixel in its place."""
+    if site.shopify:
+        return _shop_steps(site.host, site.source, _pixel(site))[1:]
+    return ["Snippet for the page, before </head>:", *(f"  {line}" for line in _snippet(site).splitlines())]
+
+
+def _secrets(site: Site, manifests: Sequence[Manifest]) -> list[str]:
+    return [*([shopify.SECRET] if site.shopify else ()), *_needed(manifests)]
 
 
 def _foreign(site: Site) -> list[str]:
@@ -186,6 +244,6 @@ def _json(site: Site, manifests: Sequence[Manifest], written: list[str]) -> dict
         "write_key": site.write_key,
         "paths": {"prefix": f"/{site.names.prefix}", "events": site.names.events, "pixel": site.names.pixel},
         "block_lists_read": block_lists().read,
-        "variables": _needed(manifests),
-        "snippet": _snippet(site),
+        "variables": _secrets(site, manifests),
+        **({"pixel": _pixel(site)} if site.shopify else {"snippet": _snippet(site)}),
     }

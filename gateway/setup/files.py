@@ -17,6 +17,7 @@ import orjson
 from gateway.config.schema import schema
 from gateway.config.tree import plain
 from gateway.manifest import Manifest, SettingSpec
+from gateway.setup import shopify
 from gateway.setup.block_lists import Names, block_lists
 from gateway.setup.keys import variable_of
 
@@ -34,6 +35,7 @@ class Site:
     origins: tuple[str, ...]
     write_key: str
     names: Names
+    shopify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ sources:
 {origins}
     write_keys:                          # public: they stand in the page's source
       - {site.write_key}
-    consent:
+{shopify.SETTINGS if site.shopify else ""}    consent:
       unknown: denied                    # what silence means: denied, or jurisdiction (as the country's law has it)
       jurisdiction: auto                 # auto (needs a country), opt_in, opt_out or none
 
@@ -137,8 +139,8 @@ def variables(manifest: Manifest) -> list[Variable]:
     return found
 
 
-def env_example(manifests: Sequence[Manifest]) -> str:
-    """`.env.example`."""
+def env_example(manifests: Sequence[Manifest], *, shop: bool = False) -> str:
+    """`.env.example`; `shop` with the secret of Shopify's webhooks."""
     lines = [
         "# Copy to .env, fill in, and keep .env out of version control.  Then:  set -a; . ./.env; set +a",
         "# Values with blanks or $ need single quotes.",
@@ -146,6 +148,8 @@ def env_example(manifests: Sequence[Manifest]) -> str:
         "# Only where the admin listener is bound beyond this machine.",
         "TAGWAY_ADMIN_TOKEN=",
     ]
+    if shop:
+        lines += ["", "# Shopify, Settings, Notifications, Webhooks: the key under the list.", f"{shopify.SECRET}="]
     for manifest in manifests:
         lines += ["", f"# {manifest.name}: {manifest.docs}"]
         for one in variables(manifest):
