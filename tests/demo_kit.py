@@ -111,14 +111,14 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's browser; without it the test fails in CI and is skipped elsewhere."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """Debian's browser, with `more` on its command line; without it the test fails in CI and is skipped elsewhere."""
     if not CHROMIUM.exists():
         if os.environ.get("CI"):
             pytest.fail(INSTALL)
         pytest.skip(INSTALL)
     with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGS, *more])
         yield browser
         browser.close()
 

@@ -115,14 +115,16 @@ class Running:
         return found
 
 
-def write_files(folder: Path, destinations: Mapping[str, str], sources: str = SOURCES, gateway: str = "") -> Path:
+def write_files(
+    folder: Path, destinations: Mapping[str, str], sources: str = SOURCES, gateway: str = "", listen: str = "127.0.0.1:0"
+) -> Path:
     """A gateway.yaml with its destinations; the only source may be left out of a destination."""
     (folder / "destinations").mkdir(parents=True, exist_ok=True)
     for name, text in destinations.items():
         (folder / "destinations" / f"{name}.yaml").write_text(text)
     path = folder / "gateway.yaml"
     path.write_text(
-        "lab: true\nlisten: 127.0.0.1:0\nadmin:\n  listen: 127.0.0.1:0\nmetrics:\n  listen: 127.0.0.1:0\n"
+        f"lab: true\nlisten: {listen}\nadmin:\n  listen: 127.0.0.1:0\nmetrics:\n  listen: 127.0.0.1:0\n"
         f"{gateway}queue:\n  path: data\nsources:\n{sources}destinations: destinations/\n"
     )
     return path
@@ -137,9 +139,10 @@ async def running(
     gateway: str = "",
     clock: Clock | None = None,
     transport: TransportFactory | None = None,
+    listen: str = "127.0.0.1:0",
 ) -> AsyncIterator[Running]:
     """See the module."""
-    app = Tagway(load(write_files(folder, destinations, sources, gateway)), clock=clock, transport=transport, drain=0.0)
+    app = Tagway(load(write_files(folder, destinations, sources, gateway, listen)), clock=clock, transport=transport, drain=0.0)
     await app.start()
     async with aiohttp.ClientSession() as client:
         up = Running(app, folder, client)

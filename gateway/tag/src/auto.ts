@@ -127,6 +127,9 @@ const advertisement = (): void => {
 
 /** All that the page wants of it. */
 export const measure = (): void => {
+  hooks.made.push((event) => {
+    event.device.timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  });
   advertisement();
   const parts = { engagement, clicks, forms, scroll };
   for (const [name, part] of Object.entries(parts)) if (auto(name)) part();

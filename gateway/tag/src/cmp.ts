@@ -18,21 +18,17 @@ const tcf = safe((data: any, ok: boolean): void => {
         analytics_storage: word(yes(1) && (yes(8) || yes(9))),
       },
       explicit: true,
+      text: data.tcString && { tcf: data.tcString },
     });
   } else return;
   consented();
 });
 
-const OUT = /"(Sale|Sharing|TargetedAdvertising)OptOut":1\b|"Gpc":(true|1)\b|"KnownChild\w*":(1\b|\[[^\]]*\b1\b)|"1[YN-]Y/;
-const NOT_OUT = /"(Sale|Sharing|TargetedAdvertising)OptOut":2\b|"1[YN]N/;
-
-/** GPP's sections of the US: one opt-out of sale, sharing or targeted advertising is one. */
+/** GPP: the gateway reads the string; here it only counts as an answer. */
 const gpp = safe((event: any, ok: boolean): void => {
   const ping = event?.pingData;
-  if (!ok || !ping || ping.signalStatus !== 'ready') return;
-  const said = JSON.stringify(ping.parsedSections ?? {});
-  const optOut = OUT.test(said) || (NOT_OUT.test(said) ? false : undefined);
-  hear('gpp', { choices: {}, explicit: false, optOut }, true);
+  if (!ok || ping?.signalStatus !== 'ready' || !ping.gppString) return;
+  hear('gpp', { choices: {}, explicit: false, text: { gpp: ping.gppString, gpp_sid: ping.applicableSections?.join('_') } }, true);
   consented();
 });
 

@@ -15,6 +15,8 @@ export interface Signal {
   /** Whether it is the visitor's answer, not a default. */
   explicit: boolean;
   optOut?: boolean;
+  /** The string that says it all, for the gateway to read: what it says here is then for this page alone. */
+  text?: Fields;
 }
 
 const signals: Record<string, Signal> = {};
@@ -42,19 +44,25 @@ export const choicesOf = (said: Fields | string): Fields => {
   return choices;
 };
 
-/** The block for an event that is sent now; undefined while nobody has spoken. */
-export const decide = (): Fields | undefined => {
-  const all = Object.values(signals);
+/** What holds now, or with `wire` the block of an event that is sent now; undefined while nobody has spoken. */
+export const decide = (wire?: boolean): Fields | undefined => {
+  const texts = Object.assign({}, ...Object.values(signals).map((one) => one.text));
+  const all = Object.values(signals).filter((one) => !wire || !one.text);
   const explicit = all.some((one) => one.explicit);
   const block: Fields = {};
   for (const purpose of PURPOSES) {
-    const words = (own: boolean) => all.filter((one) => one.explicit === own).map((one) => one.choices[purpose]);
-    const said = words(true).some((word) => word) ? words(true) : words(false);
-    if (said.includes(DENIED)) block[purpose] = DENIED;
+    const say = (own: boolean): string | undefined => {
+      const words = all.filter((one) => one.explicit === own).map((one) => one.choices[purpose]);
+      return words.includes(DENIED) ? DENIED : words.find((word) => word);
+    };
+    const ahead = say(false);
     // A grant set ahead is not passed off as the visitor's among answers that are.
-    else if (said.includes(GRANTED) && (!explicit || words(true).includes(GRANTED))) block[purpose] = GRANTED;
+    const word = say(true) ?? (explicit && ahead === GRANTED ? undefined : ahead);
+    if (word) block[purpose] = word;
   }
-  const optOuts = all.map((one) => one.optOut);
-  if (optOuts.includes(true) || optOuts.includes(false)) block.sale_opt_out = optOuts.includes(true);
-  return block.sale_opt_out != null || PURPOSES.some((purpose) => block[purpose]) ? { ...block, explicit } : undefined;
+  const optOuts = all.map((one) => one.optOut).filter((one) => one != null);
+  if (optOuts.length) block.sale_opt_out = optOuts.includes(true);
+  const spoken = Object.keys(block).length;
+  if (spoken) block.explicit = explicit;
+  return spoken || texts.tcf || texts.gpp ? { ...block, ...texts } : undefined;
 };

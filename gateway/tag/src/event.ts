@@ -69,7 +69,6 @@ export const make = (name: string, params: Fields = {}): TagEvent => {
     },
     device: {
       language: navigator.language,
-      timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       screen_width: screen.width,
       screen_height: screen.height,
       viewport_width: innerWidth,

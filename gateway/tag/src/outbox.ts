@@ -35,7 +35,7 @@ let fails = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 /** Whether an answer means that the hit need not come again: it was taken, or is refused for good. */
-const settled = (status: number): boolean => status > 0 && status < 500 && status !== 408 && status !== 429;
+const settled = (status: number): boolean => /^([23]|4(?!08|29))/.test(`${status}`);
 
 const post = (path: string, body: string): Promise<boolean> =>
   fetch(address(path), { method: 'POST', body, credentials: 'include', keepalive: body.length < MAX_KEEPALIVE }).then(

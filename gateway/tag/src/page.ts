@@ -19,7 +19,7 @@ const script = document.currentScript as HTMLScriptElement | null;
 
 export const options: Options = { ...script?.dataset };
 
-export const held = (): boolean => options.hold != null && options.hold !== false && options.hold !== 'false';
+export const held = (): boolean => options.hold != null && `${options.hold}` !== 'false';
 
 export const listed = (words: string | undefined, word: string): boolean => !!words && words.split(/[\s,]+/).includes(word);
 
@@ -46,7 +46,7 @@ export const safe =
   };
 
 export const listen = (target: EventTarget, names: string, work: (event: any) => void): void => {
-  for (const name of names.split(' ')) target.addEventListener(name, safe(work), { capture: true, passive: true });
+  for (const name of names.split(' ')) target.addEventListener(name, safe(work), true);
 };
 
 /** The storage of this origin; undefined where the browser gives us none. */

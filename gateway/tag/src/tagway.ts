@@ -35,7 +35,7 @@ let granted: string[] | undefined;
 const dispatch = (event: TagEvent, lasting: boolean): void => {
   const consent = decide();
   if (consent) {
-    event.consent = consent;
+    event.consent = decide(true);
     const ids = Object.assign({}, ...hooks.ids.map((more) => more(consent)));
     if (Object.keys(ids).length) event.ids = known = ids;
     if (PURPOSES.every((purpose) => consent[purpose] !== GRANTED)) delete event.user;
