@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,8 @@ import orjson
 import pytest
 
 from gateway.clock import FrozenClock
-from tests.gateway_kit import GRANTED, Running, running
+from tests.cli_kit import tagway
+from tests.gateway_kit import GRANTED, Running, running, write_files
 from tests.hook_kit import CART, OLD, ORDER_ID, SECRETS, SOURCES, TOKEN, hook, shopify_order, signed, stripe_event, woo_order
 
 NOW = 1_795_514_430.0
@@ -467,3 +469,35 @@ async def test_a_sandboxed_frame_speaks_only_where_the_source_takes_it(tmp_path:
         url = f"{up.url}/v1/events?k=wk_other"
         async with up.client.post(url, data=orjson.dumps(begin()), headers=FRAME) as answer:
             assert answer.status == 403
+
+
+# ---------------------------------------------------------------- clients and files
+
+
+async def test_woocommerce_speaks_http_1_0(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (up, _):
+        path, body, headers = hook("woocommerce")
+        host, _, port = up.app.addresses["public"].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(
+            f"POST {path} HTTP/1.0\r\nHost: t.shop.example\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body
+        )
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert len(stored(up)) == 1
+
+
+def test_a_webhook_in_a_file_is_explained_at_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path, DRY, SOURCES)
+    body = orjson.dumps(shopify_order())
+    for source, exit_code in (("shop", 0), ("nobody", 1)):
+        head = f"POST /hooks/shopify/{source} HTTP/1.1\nHost: t.shop.example\nX-Shopify-Topic: orders/create\n\n"
+        Path("order.http").write_bytes(head.encode() + body)
+        made = tagway("explain", "-c", "gateway.yaml", "--hit", "order.http")
+        assert made.exit_code == exit_code, made.stderr + made.stdout
+        told = made.stdout + made.stderr
+        assert ("props.value = 98.2" in told) is (exit_code == 0)
+    assert "no such source, or it has no hooks.shopify" in told
