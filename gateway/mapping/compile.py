@@ -260,10 +260,17 @@ def _compare(node: Compare, leaf: Any, context: Context) -> Code:
         return constant(compare(left.value, right.value))
     # text that is no number equals only the same text, so Python's own comparison says the same
     plain = node.op in ("==", "!=") and right.constant and isinstance(right.value, str) and to_number(right.value) is None
+    whole = node.op != "in" and right.constant and type(right.value) is int and to_number(right.value) is not None
 
     def write(out: Writer) -> str:
         one, other = left.put(out), right.put(out)
-        return f"({one} {node.op} {other})" if plain else f"{out.bind(compare)}({one}, {other})"
+        if plain:
+            return f"({one} {node.op} {other})"
+        if whole:  # as are two integers that a mapping takes for numbers
+            name = out.hold(one)
+            fits = f"type({name}) is int and -LARGEST <= {name} < LARGEST"
+            return f"({name} {node.op} {other} if {fits} else {out.bind(compare)}({name}, {other}))"
+        return f"{out.bind(compare)}({one}, {other})"
 
     return Code(write, test=True)
 

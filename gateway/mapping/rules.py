@@ -39,6 +39,8 @@ class Require:
 
     def _write(self, out: Writer) -> str:
         for text, code in self._every:
+            if code.constant and code.value:
+                continue
             out.line(f"if not {code.put(out)}: return {out.bind(f'needs {text}')}")
         if self._groups:
             found = junction([junction([code for _, code in group], every=True) for group in self._groups], every=False)

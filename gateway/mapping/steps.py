@@ -99,5 +99,5 @@ def late(known: Function, context: Context) -> Callable[..., Any]:
 
 def timed(known: Function, context: Context) -> Callable[[Any, float], Any]:
     """A function that reads the time: called with the value and the time."""
-    count = counter(known, context)
-    return lambda value, now: stepped(known, known.build(now), count)(value)
+    count, build, sees_null = counter(known, context), known.build, known.sees_null
+    return lambda value, now: _whole(build(now), count, sees_null)(value)
