@@ -18,7 +18,7 @@ from gateway.errors import Refused
 from gateway.event import adapter, load
 from gateway.normalise import Normalised, normalise
 from gateway.normalise.moment import happened, instant
-from gateway.normalise.values import number
+from gateway.normalise.values import DECIMALS, is_rounded, number
 from gateway.receive import json, pixel, segment
 from gateway.receive.hit import Hit, RawEvent
 from tests.receive_cases import RECEIVED, hit
@@ -37,6 +37,16 @@ def event(data: dict[str, Any], **raw: Any) -> Normalised:
 
 
 # --- numbers -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.floats() | st.builds(round, st.floats(-1e12, 1e12), st.integers(0, 9)))
+@example(math.nextafter(129.9, 200))
+@example(-999999999.999999)
+@example(math.inf)
+@example(math.nan)
+def test_the_short_look_at_decimals_is_what_rounding_says(value: float) -> None:
+    assert is_rounded(value) == (value == (round(value, DECIMALS) if math.isfinite(value) else value))
+
 
 _READ: list[tuple[Any, float]] = [
     *((value, value) for value in (0, 1, -1, 42, 10**12, -(10**12), 999999999999)),

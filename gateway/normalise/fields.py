@@ -14,7 +14,7 @@ import orjson
 
 from gateway import event
 from gateway.event import PURPOSES
-from gateway.normalise.values import ABSENT, DECIMALS, number
+from gateway.normalise.values import ABSENT, is_rounded, number
 from gateway.normalise.values import cleaned as clean_value
 
 MAX_RAW_KEYS = 50
@@ -102,7 +102,7 @@ def _numbers(data: dict[str, Any], dropped: list[str]) -> None:
             if section == "props" and "value" not in data[section]:
                 _keep_unread(part.get("value"), data)
     items = data.get("items")
-    if type(items) is list and not all(type(item) is dict and _fit(item, _ITEM_NUMBERS) for item in items):
+    if type(items) is list and not _all_fit(items):
         data["items"] = [_with_numbers(item, _ITEM_NUMBERS, "items", dropped) if type(item) is dict else item for item in items]
     if "engagement_ms" in data:
         holder = _with_numbers({"engagement_ms": data.pop("engagement_ms")}, ("engagement_ms",), "engagement_ms", dropped)
@@ -119,8 +119,20 @@ def _keep_unread(money: Any, data: dict[str, Any]) -> None:
 def _fit(part: dict[str, Any], keys: tuple[str, ...]) -> bool:
     """Whether every number of a part can stay as it is (the validator checks its bounds)."""
     for key in keys:
-        value = part.get(key)
-        if value is not None and type(value) is not int and not (type(value) is float and value == round(value, DECIMALS)):
+        if key in part:
+            value = part[key]
+            if type(value) is float:
+                if not is_rounded(value):
+                    return False
+            elif type(value) is not int and value is not None:
+                return False
+    return True
+
+
+def _all_fit(items: list[Any]) -> bool:
+    # a loop, since this runs for every event and a generator costs as much as the look
+    for item in items:  # noqa: SIM110
+        if type(item) is not dict or not _fit(item, _ITEM_NUMBERS):
             return False
     return True
 
