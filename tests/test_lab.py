@@ -22,7 +22,7 @@ NOW = 1_795_514_400
 HASH = hashlib.sha256(b"jane@example.com").hexdigest()
 EMPTY = hashlib.sha256(b"").hexdigest()
 DAY = 86400
-GONE = object()
+GONE = type("Gone", (), {"__repr__": lambda self: "GONE"})()
 """A value that takes the key out."""
 
 
