@@ -1,4 +1,4 @@
-"""The admin listener: the ledger, dead letters, replay, erase and reload as JSON; the page is gateway/page.
+"""The admin listener: the ledger, dead letters, replay, erase, reload and links for e-mails as JSON; the page is gateway/page.
 
 Answers are masked. `raw=1` gives an event as it is stored, to programs alone: not to a browser, and not by cookie; it is
 logged that somebody looked.
@@ -22,6 +22,7 @@ from aiohttp import web
 from gateway.clock import iso, parse_instant
 from gateway.config.models import duration
 from gateway.errors import ConfigErrors, GatewayError
+from gateway.links import BadLink
 from gateway.observe.ledger import ledger, reason_sentence, reason_words
 from gateway.page.brief import known_of, parsed
 from gateway.page.mask import Mask
@@ -29,6 +30,7 @@ from gateway.page.overview import lane_row
 from gateway.page.routes import COOKIE, PageRoutes, cookie_value, event_id, is_open
 from gateway.queue.base import DeadFilter, DeadLetter
 from gateway.queue.recent import Logged
+from gateway.setup.mail_links import made
 
 if TYPE_CHECKING:
     from gateway.app import Tagway
@@ -65,6 +67,7 @@ class AdminApi:
                 web.post("/erase", self.erase),
                 web.post("/reload", self.reload),
                 web.post("/drain", self.drain),
+                web.post("/links", self.links),
                 web.get("/events/{id}", self.event),
                 web.get("/orders/{order}", self.order),
                 *health_routes(self._gateway.ready),
@@ -84,7 +87,7 @@ class AdminApi:
             return answer({"error": refusal}, 401 if refusal == _NO_TOKEN else 403)
         try:
             return await handler(request)
-        except (BadQuery, ConfigErrors) as error:
+        except (BadQuery, BadLink, ConfigErrors) as error:
             return answer({"error": str(error)}, 400)
         except web.HTTPException:
             raise
@@ -175,6 +178,10 @@ class AdminApi:
         """Turn /readyz false so that a balancer sends no more, or true again; deliveries go on either way."""
         self._gateway.draining = bool((await _json(request)).get("on", True))
         return answer({"draining": self._gateway.draining})
+
+    async def links(self, request: web.Request) -> web.Response:
+        """Signed links for e-mails: one, or those of a list (gateway/setup/mail_links.py)."""
+        return answer(made(self._gateway.config, await _json(request), self._gateway.clock.now()))
 
     async def event(self, request: web.Request) -> web.Response:
         """All that is known of one event by its id."""

@@ -3,7 +3,7 @@
 A raw request goes through what the door would ask of it: route and aliases, method, key and Host, Origin, encoding, depth.
 What the door would refuse raises Refused with the door's own words. Three things a file cannot have: the socket it came over,
 so that an address is known only from a forwarding header that the configuration trusts, a rate, and the signature of a shop's
-webhook, whose time has passed: such a file is taken at its word.
+webhook or of an e-mail's link, whose time or key has passed: such a file is taken at its word.
 
 A native body alone counts as a server's, so that address and agent in it are used.
 """
@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 
 from gateway.config.models import Gateway
 from gateway.errors import GatewayError, Refused, RefusedReason
+from gateway.links import unverified
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.client import Proxies
 from gateway.receive.cors import Origins
@@ -96,7 +97,10 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
     client = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent).client(_PROXY, request.headers)
     forwarded = any(name in request.headers for name in _FORWARDED) and client.ip != _PROXY
     headers = {**headers, "host": client.host}
-    if row.signed is not None:
+    if row.link is not None:
+        link, body = unverified(row.link, segment)
+        speaker = Speaker(source_of(config, source or link.source))
+    elif row.signed is not None:
         hook_of(config, source or segment, row.shop)
         speaker = Speaker(source or segment, server=True)
     else:

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("event", "errors", "outcomes", "clock", "meter", "config", "manifest", "destination"),
+    ("event", "errors", "outcomes", "clock", "meter", "links", "config", "manifest", "destination"),
     ("receive", "normalise", "enrich", "consent", "mapping"),
     ("queue",),
     ("deliver", "observe"),

@@ -34,6 +34,7 @@ VERBS = {
     "destinations": "gateway.cli.show",
     "schema": "gateway.cli.show",
     "keys": "gateway.cli.keys",
+    "link": "gateway.cli.link",
     "doctor": "gateway.cli.doctor",
     "completion": "gateway.cli.show",
 }

@@ -17,12 +17,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 
 from gateway.config.addresses import base_url, host, is_loopback, listen_address, measurement_id, origin, url_path, write_key
 from gateway.config.hooks import Hooks
+from gateway.config.links import Links
 from gateway.config.strict import Strict
 from gateway.errors import Problem
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 SignalKind = Literal["event", "tcf", "gpp", "gcs", "cmp_cookie", "own"]
+ConsentTool = Literal[
+    "auto", "onetrust", "cookiebot", "didomi", "trustarc", "cookieyes", "complianz", "axeptio", "iubenda", "klaro", "borlabs",
+    "cookie_law_info", "orestbida", "cookiefirst", "shopify", "osano",
+]  # fmt: skip
 PROXY_NAMES = ("private", "cloudflare", "cloudfront")
 
 
@@ -178,7 +183,11 @@ class SourceConsent(Strict):
         default="auto", description="`auto`: by the visitor's country; or the same for everybody"
     )
     categories: dict[str, list[Purpose]] = Field(
-        default_factory=dict, description="purposes of a consent tool's categories, by category; OneTrust's defaults are known"
+        default_factory=dict,
+        description="purposes of a consent tool's categories, services or vendors by their name; the usual ones are known",
+    )
+    cmp: ConsentTool = Field(
+        default="auto", description="the consent tool whose cookie is read; `auto`: the newest of those that are there"
     )
 
 
@@ -217,6 +226,7 @@ class Source(Strict):
         description="measurement ids and Firebase app ids of its GA4 hits; where any is listed hits of others are refused",
     )
     hooks: Hooks = Field(default=Hooks(), description="shops whose webhooks are taken, each with its secret")
+    links: Links = Field(default=Links(), description="links in e-mails: opens and clicks")
     null_origin: bool = Field(
         default=False,
         description="take hits of sandboxed frames, which send `Origin: null`: Shopify's custom pixels; they read no answer",

@@ -1,7 +1,7 @@
 """`${NAME}`, `${NAME:-default}` and `${file:/path}`: where they are read, and what is wrong with them elsewhere.
 
-A reference is a whole scalar under `settings`, `admin`, `queue`, `endpoint`, `server_keys` or `hooks`. It is
-replaced once: what an environment variable or file holds is never looked at again. Messages name the variable or file,
+A reference is a whole scalar under `settings`, `admin`, `queue`, `endpoint`, `server_keys`, `hooks` or `links`. It
+is replaced once: what an environment variable or file holds is never looked at again. Messages name the variable or file,
 never its value.
 """
 
@@ -24,7 +24,7 @@ _ANY = re.compile(r"\$\{(?:file:[^{}]*|[A-Za-z_][A-Za-z0-9_]*(?::-[^{}]*)?)\}")
 _LITERALS = frozenset({"${true}", "${false}", "${null}"})
 _MAX_SECRET = 64 * 1024
 
-READ_IN = "settings, admin, queue, endpoint, server_keys and hooks"
+READ_IN = "settings, admin, queue, endpoint, server_keys, hooks and links"
 
 
 class Referred(Scalar):

@@ -14,7 +14,7 @@ from gateway.config.words import shown
 from gateway.errors import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_SECRET_KEYS = ("server_keys", "hooks")
+_SECRET_KEYS = ("server_keys", "hooks", "links")
 """Keys of a source under which references are read."""
 NAME_RULE = "a name has letters, digits, - and _, at most 100"
 
@@ -33,7 +33,7 @@ def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at:
         else:
             references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), at)
     said = references.take_problems()
-    problems = [] if lab else [*_server_keys(tree, name, prefix), *_hooks(tree, prefix)]
+    problems = [] if lab else [*_server_keys(tree, name, prefix), *_hooks(tree, prefix), *_links(tree, name, prefix)]
     keys = tree.get("server_keys")
     known = MarkedMap(tree.mark, dict(tree), tree.marks)
     if isinstance(keys, MarkedList):
@@ -66,6 +66,17 @@ def _hooks(tree: MarkedMap, prefix: str) -> list[Problem]:
             if isinstance(one, Scalar) and (why := written_secret(one, f"{shop}_SECRET".upper()))
         ]
     return problems
+
+
+def _links(tree: MarkedMap, name: str, prefix: str) -> list[Problem]:
+    links = tree.get("links")
+    variable = f"{name}_LINK_KEY".upper().replace("-", "_")
+    keys = links.get("keys") if isinstance(links, MarkedMap) else None
+    return [
+        Problem(f"{prefix}links.keys[{index}] {why}", key.mark.file, key.mark.line)
+        for index, key in enumerate(keys if isinstance(keys, MarkedList) else ())
+        if isinstance(key, Scalar) and (why := written_secret(key, variable))
+    ]
 
 
 class Clashes:

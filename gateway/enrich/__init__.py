@@ -8,6 +8,8 @@
 - **fbc** is made only out of a `fbclid`, as `fb.1.<event time in ms>.<fbclid>`, and only where the event brought none and the
   cookie holds none of that click.
 - **`SP-Anonymous`** on a Snowplow hit: neither its address nor its cookies are used.
+- **Opens of e-mails**: no cookies, since proxies and mail programs share them; and where anybody else than the reader's own
+  program fetched the image, nothing of the request at all.
 - **Campaign**: each UTM value that the event did not say, from `page.url`.
 
 `describe` then says what the agent is: class, system and browser of the device (agent.py), and a bot score with reasons where
@@ -33,10 +35,19 @@ def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
     event = dict(data)
     if data.get("dialect") == "snowplow" and ANONYMOUS in hit.headers:
         hit = hit._replace(ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
+    elif data.get("dialect") == "email":
+        hit = _of_open(data, hit)
     foreign = _device(event, hit)
     _geo(event, hit, foreign=foreign)
     _identify(event, hit)
     return event
+
+
+def _of_open(data: dict[str, Any], hit: Hit) -> Hit:
+    """The request as far as it is the reader's own."""
+    if data.get("props", {}).get("open_kind") != "human":
+        return hit._replace(ip=None, country=None, region=None, headers={})
+    return hit._replace(headers={name: value for name, value in hit.headers.items() if name != "cookie"})
 
 
 def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -> dict[str, Any]:

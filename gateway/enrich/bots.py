@@ -8,6 +8,9 @@ Whose agent is judged: of a hit with browser headers, or on an image or collect 
 routes that servers and SDKs speak (JSON, Segment, Measurement Protocol) only the agent that the event itself names, never the
 caller's library. A score that a trusted proxy gives (`X-Device-Bot-Score`) counts as it is.
 
+Opens of e-mails were judged where they came in (gateway/receive/mail.py): proxies of mail programs are on every list of
+crawlers, and a person may be behind them.
+
 The list of crawlers is the `is-bot` package's, without its pattern `discovery`, which is a phone's model. A call costs half a
 millisecond, so answers are remembered for 65,536 agents.
 """
@@ -27,7 +30,7 @@ BOT, SUSPECT, MOST = 100, 30, 100
 LONGEST_AGENT = 512
 REASONS = (
     "agent_empty", "agent_crawler", "agent_automation", "client_hints_differ", "client_hints_missing",
-    "no_accept_language", "prefetch", "webdriver", "screen", "rate", "upstream",
+    "no_accept_language", "prefetch", "webdriver", "screen", "rate", "upstream", "mail_machine",
 )  # fmt: skip
 """Closed: what `bot.reasons` may hold."""
 _IN_APP = re.compile(
@@ -45,7 +48,7 @@ _PREFETCH = {
     "x-purpose": ("preview", "instant"),
     "x-moz": ("prefetch",),
 }
-_IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel"})
+_IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel", "click"})
 _COLLECT_ROUTES = frozenset({"/g/collect"})
 _WEBVIEW = re.compile(r"; wv\)|Version/[\d.]+ Chrome/")
 
@@ -56,6 +59,8 @@ def judge(data: Mapping[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -
     `suspicions` are reasons found elsewhere (the rate of a client). An event that was scored before it came here keeps its
     score where the body is trusted.
     """
+    if data.get("dialect") == "email":
+        return {"score": BOT, "reasons": ["mail_machine"]} if data.get("props", {}).get("open_machine") else None
     found = list(_signals(data, hit))
     found += [(SUSPECT, reason) for reason in suspicions]
     stated = data.get("bot", {}).get("score", 0) if hit.trusts_body else 0
@@ -70,6 +75,8 @@ def _signals(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[int, str]]:
         yield hit.bot_score, "upstream"
     if data.get("raw", {}).get("wd") in ("1", 1, True, "true"):
         yield BOT, "webdriver"
+    if data.get("dialect") == "click" and data.get("props", {}).get("click_machine"):
+        yield BOT, "mail_machine"
     device = data.get("device", {})
     if device.get("screen_width") == 0 or device.get("screen_height") == 0:
         yield SUSPECT, "screen"

@@ -29,6 +29,7 @@ CLICK_IDS = {
     "cjevent": "cjevent",  # CJ
     "ransiteid": "ran_site_id",  # Rakuten
     "sscid": "sscid",  # ShareASale
+    "_tw_c": "tw_c",  # a link in an e-mail of our own
 }
 """Query parameter → `ids` key."""
 

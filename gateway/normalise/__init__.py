@@ -34,8 +34,12 @@ from gateway.receive.hit import Hit, RawEvent
 MAX_ID = 200
 MAX_NAME = 200
 _DIGEST_BYTES = 8
-_SENDING: dict[str, tuple[str, ...]] = {"ga4": ("raw", "engagement_ms", "session")}
-"""Sections that say how a hit was sent (counters, timings), by dialect; they do not make an event another one."""
+_SENDING: dict[str, tuple[str, ...]] = {
+    "ga4": ("raw", "engagement_ms", "session"),
+    "email": ("user", "props", "campaign", "consent"),
+}
+"""Sections that say how a hit was sent (counters, timings), by dialect; they do not make an event another one.
+An open goes by its id alone: who fetched the image does not make it another open."""
 
 
 @dataclass(slots=True)  # not frozen, which takes three times as long: one is made per event

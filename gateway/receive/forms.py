@@ -23,7 +23,13 @@ MAX_FIELDS = 500
 _BOUNDARY = re.compile(r'boundary="?([^";,]{1,200})"?', re.IGNORECASE)
 _PART_NAME = re.compile(r';\s*name="([^"]{1,300})"', re.IGNORECASE)
 _PART_FILE = re.compile(r";\s*filename\*?=", re.IGNORECASE)
-_PREFETCH = (("sec-purpose", "prefetch"), ("purpose", "prefetch"), ("x-moz", "prefetch"), ("x-purpose", "preview"))
+_PREFETCH = (
+    ("sec-purpose", "prefetch"),
+    ("purpose", "prefetch"),
+    ("x-moz", "prefetch"),
+    ("x-purpose", "preview"),
+    ("x-purpose", "instant"),
+)
 _URL_SAFE = str.maketrans("-_ ", "+/+")
 
 

@@ -21,7 +21,8 @@ class Hit(NamedTuple):
     the raw query string; `body` is decoded (gzip and friends) bytes; `ip` is the client address as far as proxies are
     trusted, None when unknown; `browser` tells that the request carries Origin, Referer, Cookie or Sec-Fetch-*;
     `server` that a secret server key spoke; `trusts_body` is then true, or where no browser header came: IP and user
-    agent in the body count. `bot_score` is a trusted proxy's word (0 to 100).
+    agent in the body count. `bot_score` is a trusted proxy's word (0 to 100). `hasty` tells that somebody nearby asked for
+    another link of the same copy of an e-mail a moment ago.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Hit(NamedTuple):
     browser: bool = False
     server: bool = False
     bot_score: int = 0
+    hasty: bool = False
 
     @property
     def trusts_body(self) -> bool:

@@ -160,7 +160,7 @@ class Door:
                 self.meter.ignored(hit.source, row.path)
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, answers, error, events)
-        except Exception as error:  # noqa: BLE001  (boundary: a reader who follows a signed link is led on whatever happens)
+        except Exception as error:  # boundary: a reader who follows a signed link is led on whatever happens
             if visit.link is None:
                 raise
             log.error("request failed", extra={"route": row.path, "error": type(error).__name__, "at": places(error)})

@@ -14,11 +14,13 @@ from urllib.parse import unquote
 
 from gateway.config.models import Paths
 from gateway.errors import ConfigErrors, Problem, Refused
+from gateway.links import Kind
 from gateway.receive import (
     data_tag,
     ga4,
     ga4_mp,
     json,
+    mail,
     meta_pixel,
     pixel,
     segment,
@@ -29,6 +31,7 @@ from gateway.receive import (
     woocommerce,
 )
 from gateway.receive.hit import Hit, RawEvent
+from gateway.receive.linked import NOWHERE
 from gateway.receive.replies import DATA_TAG, GA4, HOOK, IMAGE, NATIVE, SEGMENT, SNOWPLOW, SNOWPLOW_IMAGE, Answers, Reply
 from gateway.receive.sources import body_key, data_key
 
@@ -65,6 +68,7 @@ class Dialect(Route):
     name the source (`ga4_ids`). With `loose` an inner key that is nobody's names nobody, instead of being refused.
     `signed` checks the signature of a shop's webhook: such a row's path names the source in its `{source}`, and neither
     key nor Host nor Origin is asked.
+    `link` is the kind of an e-mail's link: such a row's path holds its token, which names the source and is what is decoded.
     `image` are the answers to GET where they differ; `allow` are request headers that its pages may send beside the usual.
     """
 
@@ -75,6 +79,7 @@ class Dialect(Route):
     named_by: NamedBy | None = None
     loose: bool = False
     signed: signatures.Check | None = None
+    link: Kind | None = None
     image: Answers | None = None
     allow: str = ""
 
@@ -172,6 +177,8 @@ DIALECTS: tuple[Dialect, ...] = (
     _hook("shopify", shopify.decode, signatures.shopify),
     _hook("woocommerce", woocommerce.decode, signatures.woocommerce),
     _hook("stripe", stripe.decode, signatures.stripe),
+    Dialect(path="/o/{token}.gif", methods=READ, decode=mail.decode_open, answers=IMAGE, link="open"),
+    Dialect(path="/c/{token}", methods=READ, decode=mail.decode_click, answers=NOWHERE, link="click"),
     Dialect(path="/tr", methods=(*READ, "POST"), decode=meta_pixel.decode, answers=IMAGE),
 )
 

@@ -12,8 +12,9 @@ from gateway.receive.client import Proxies
 from gateway.receive.cors import ANY_ORIGIN, Origins
 from gateway.receive.hit import Hit
 from gateway.receive.limits import Rates, check_depth
+from gateway.receive.linked import MailLinks, Redirect
 from gateway.receive.reading import body_at_hand, check_announced, read_body
-from gateway.receive.replies import Reply
+from gateway.receive.replies import Answers, Reply
 from gateway.receive.routes import DIALECTS, Dialect, InnerKey, NamedBy, Row, Service, Table
 from gateway.receive.signatures import Check
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of, query_value
@@ -39,9 +40,12 @@ class Rules:
         self.origins = Origins(config.sources)
         self.proxies = Proxies(config.trusted_proxies, config.geo, Path(config.file).parent)
         self.rates = Rates(config.sources)
+        self.links = MailLinks(config.sources)
 
     async def identify_hit(self, visit: Visit, seconds: float, row: Dialect) -> Hit:
         """The hit of a dialect's row. Raises Refused."""
+        if row.link is not None:
+            return self._linked_hit(visit)
         if row.signed is not None:
             return await self._signed_hit(visit, seconds, row.shop, row.signed)
         return await self.identify(
@@ -99,6 +103,24 @@ class Rules:
         self.rates.check(visit.segment, None, visit.started)
         check_depth(body)
         return visit.hit(Speaker(visit.segment, server=True), body)
+
+    def answers(self, visit: Visit, row: Dialect) -> Answers:
+        """What the client of a request is told. For a link in an e-mail its token is read here, and decides."""
+        answers = row.answers_to(visit.request.method)
+        if row.link is None:
+            return answers
+        visit.link = self.links.read(row.link, visit.segment, visit.received)
+        if visit.link is None or row.link == "open":
+            return answers
+        return Redirect(*visit.link)
+
+    def _linked_hit(self, visit: Visit) -> Hit:
+        """The hit of a link in an e-mail: its token names the source. Raises Refused."""
+        if visit.link is None:
+            raise Refused("the link is not one of ours", reason=RefusedReason.SIGNATURE, status=404)
+        link, payload = visit.link
+        self.rates.check(link.source, None, visit.started)
+        return visit.hit(Speaker(link.source), payload, hasty=self.links.hasty(link, visit.client.ip, visit.received))
 
     def preflight(self, row: Row, origin: str | None, host: str, query: str) -> tuple[Reply, bytes]:
         """The answer to OPTIONS on a row, with its CORS lines."""

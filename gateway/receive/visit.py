@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.links import Link
 from gateway.receive.client import Client
 from gateway.receive.hit import Hit
 from gateway.receive.routes import Row
@@ -23,7 +24,7 @@ class Visit:
 
     `segment` is what the row's `{name}` stands for; `headers` and `query` are clean (gateway/receive/clean.py); `cors`
     are the header lines that let the page read the reply, empty until its origin was found on the list. `started` is
-    monotonic, `received` wall time.
+    monotonic, `received` wall time; `link` is what the token of an e-mail's link says, and its payload.
     """
 
     request: web.BaseRequest
@@ -35,8 +36,9 @@ class Visit:
     started: float
     received: float
     cors: bytes = b""
+    link: tuple[Link, bytes] | None = None
 
-    def hit(self, speaker: Speaker, body: bytes) -> Hit:
+    def hit(self, speaker: Speaker, body: bytes, *, hasty: bool = False) -> Hit:
         """The hit for a decoder, once it is known who speaks."""
         headers, client = self.headers, self.client
         return Hit(
@@ -53,4 +55,5 @@ class Visit:
             browser=not _BROWSER.isdisjoint(headers),
             server=speaker.server,
             bot_score=client.bot_score,
+            hasty=hasty,
         )
