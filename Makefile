@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast bench crash-test check format docs clean
+.PHONY: help run test test-fast bench soak crash-test check format docs clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ format: $(VENV)/.dev  ## Mend format, imports and generated documentation
 
 bench: $(VENV)/.dev  ## CPU microseconds per event and stage, beside the last table
 	$(BIN)/python -m tests.load.bench
+
+soak: $(VENV)/.dev  ## Ten minutes of steady load with a vendor down in the middle: nothing grows, nothing is lost
+	$(BIN)/python -m tests.load.soak
 
 crash-test: $(VENV)/.dev  ## Kill the gateway three times under load and print the equation
 	$(BIN)/python -m tests.faults.crash

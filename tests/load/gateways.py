@@ -90,6 +90,8 @@ class Pinned:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
 
 
 def load(url: str, requests: int, connections: int, batch: int = 1, rate: float | None = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A plain HTTP sink that plays three vendors and counts what it was really sent: `python -m tests.load.sink PORT`.
 
 It parses every body, so that "delivered" in a benchmark is a count of events at the far end, not a ledger's word.
-`GET /count` answers {"meta": n, "tiktok": n, "ga4": n, "requests": n}.
+`GET /count` answers {"meta": n, "tiktok": n, "ga4": n, "requests": n, "requests meta": n, …}. After `GET /down?meta` that
+vendor answers 503 and counts none of its events, until `GET /up?meta`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Sink(asyncio.Protocol):
     """Reads requests with a Content-Length, counts their events, answers at once."""
 
     counts: ClassVar[Counter[str]] = Counter()
+    down: ClassVar[set[str]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport, self._buffer = transport, b""
@@ -43,15 +45,29 @@ class Sink(asyncio.Protocol):
             self._answer(head.split(b" ", 2)[1].decode(), body)
 
     def _answer(self, path: str, body: bytes) -> None:
-        vendor = path.split("/")[1].split("?")[0]
-        if vendor == "count":
-            reply = orjson.dumps(dict(self.counts))
-        else:
-            self.counts[vendor] += len(orjson.loads(body)[LISTS[vendor]])
-            self.counts["requests"] += 1
-            reply = ANSWERS[vendor]
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(reply)}\r\n\r\n"
-        self._transport.write(head.encode() + reply)  # type: ignore[attr-defined]
+        path, _, query = path.partition("?")
+        vendor = path.split("/")[1]
+        if vendor in ("count", "down", "up"):
+            self._told(vendor, query)
+            self._write(b"200 OK", orjson.dumps(dict(self.counts)))
+            return
+        self.counts["requests"] += 1
+        self.counts[f"requests {vendor}"] += 1
+        if vendor in self.down:
+            self._write(b"503 Service Unavailable", b"{}")
+            return
+        self.counts[vendor] += len(orjson.loads(body)[LISTS[vendor]])
+        self._write(b"200 OK", ANSWERS[vendor])
+
+    def _told(self, word: str, vendor: str) -> None:
+        if word == "down":
+            self.down.add(vendor)
+        elif word == "up":
+            self.down.discard(vendor)
+
+    def _write(self, status: bytes, reply: bytes) -> None:
+        head = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(reply))
+        self._transport.write(head + reply)  # type: ignore[attr-defined]
 
 
 async def main(port: int) -> None:
