@@ -16,12 +16,12 @@ import asyncio
 import re
 import ssl
 import time
+from base64 import b64encode
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import aiohappyeyeballs
-from aiohttp import BasicAuth
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
@@ -56,7 +56,7 @@ Place = tuple[bool, str, int]
 
 
 class Head(NamedTuple):
-    """All of a request but its length and body; `plain` tells that it may not go, being plain http to a public host."""
+    """All of a request but its length and body; `refused` tells that it may not go, being plain http to a public host."""
 
     place: Place
     lines: bytes
@@ -151,17 +151,17 @@ class DirectTransport:
         except BaseException as error:
             if waiting.done() and not waiting.cancelled():
                 self._next_turn()
-            else:
-                self._queue.remove(waiting)
             if isinstance(error, TimeoutError):
                 raise Failure("timeout", "other requests to this vendor took all the time") from None
             raise
 
     def _next_turn(self) -> None:
-        if self._queue:
-            self._queue.popleft().set_result(None)
-        else:
-            self._slots += 1
+        while self._queue:
+            waiting = self._queue.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+        self._slots += 1
 
     # connections
 
@@ -246,6 +246,7 @@ def _header_lines(url: URL, given: Mapping[str, str]) -> list[str]:
         raise ValueError("a header's name holds characters that no name has")
     own = {"Host": url.host_port_subcomponent or "", **OWN_HEADERS}
     if url.user is not None or url.password is not None:
-        own["Authorization"] = BasicAuth(url.user or "", url.password or "", "utf-8").encode()
+        credentials = f"{url.user or ''}:{url.password or ''}"
+        own["Authorization"] = f"Basic {b64encode(credentials.encode()).decode()}"
     lines = [f"{name}: {value}" for name, value in own.items() if name.lower() not in names]
     return lines + [f"{name}: {value}" for name, value in given.items()]

@@ -87,8 +87,7 @@ class Connection(asyncio.Protocol):
     # what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = transport  # type: ignore[assignment]  # those of uvloop are no subclass of asyncio.Transport
         self.reusable = True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -109,7 +108,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse("the vendor changed the protocol")
         except httptools.HttpParserError as error:
-            self._refuse(f"the answer is not HTTP: {error}")
+            if self._whole:
+                self._finish(False)
+            else:
+                self._refuse(f"the answer is not HTTP: {error}")
         else:
             self._look(len(data))
 

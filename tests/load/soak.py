@@ -33,7 +33,7 @@ MOST_WAL = 96 << 20
 """Bytes of the file: 16 MB in use make the writer start it anew, but a file never shrinks by itself."""
 DRAIN_FACTOR = 2.0
 GROWTH_MB = 32.0
-"""Resident memory may grow by this between the first third of a run and the last: a lane that works off a backlog may hold 16 MB
+"""Resident memory may grow by this between the first third of a run and the last: a lane with a backlog may hold 16 MB
 of events and the requests made of them."""
 GROWTH_DESCRIPTORS = 12
 WARMING = 6000
