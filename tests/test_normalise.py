@@ -102,7 +102,7 @@ _UNREAD: list[Any] = [
         "1L",
         "1j",
     ),
-    *(None, True, False, [], [1], {}, {"value": 1}, (1,), b"1", object()),
+    *(None, True, False, [], [1], {}, {"value": 1}, (1,), b"1", Ellipsis),
     *(math.nan, math.inf, -math.inf, 1e12 + 1, -1e13, 1e308, 10**12 + 1, 2**64, 2**70, -(2**64), 10**400),
 ]
 
