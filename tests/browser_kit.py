@@ -128,9 +128,13 @@ async def gateway_of(
 
 
 @asynccontextmanager
-async def shop_and_gateway(folder: Path, lab: Lab, *, source: str = "", gateway: str = "") -> AsyncIterator[Site]:
-    """Pages, and a gateway that sends to a lab's four vendors."""
-    async with site() as one, gateway_of(one, folder, lab_files(lab), source=source, gateway=gateway):
+async def shop_and_gateway(
+    folder: Path, lab: Lab, *, source: str = "", gateway: str = "", webhook: str = ""
+) -> AsyncIterator[Site]:
+    """Pages, and a gateway that sends to a lab's four vendors; `webhook` are more lines of that destination's file."""
+    files = lab_files(lab)
+    files["webhook"] += webhook
+    async with site() as one, gateway_of(one, folder, files, source=source, gateway=gateway):
         yield one
 
 

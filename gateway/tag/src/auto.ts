@@ -59,8 +59,8 @@ const forms = (): void =>
 
 const scroll = (): void => {
   let done = false;
-  hooks.turned.push(() => {
-    done = false;
+  hooks.made.push(({ name }) => {
+    if (name === 'page_view') done = false;
   });
   listen(document, 'scroll', () => {
     const { scrollTop, scrollHeight } = document.documentElement;
@@ -104,9 +104,9 @@ const advertisement = (): void => {
   const found: [string, string, number][] = [];
   for (const [key, value] of new URLSearchParams(location.search))
     if (CLICKS.test(key) && /^[\w.~=+/-]{1,512}$/.test(value)) found.push([key.toLowerCase(), value, now]);
-  hooks.ids.push((consent) => {
+  hooks.ids.push((consent, past) => {
     if (consent.ad_storage !== GRANTED) {
-      store?.removeItem(KEPT);
+      safe(() => store?.removeItem(KEPT))();
       return {};
     }
     const kept = safe((): typeof found => JSON.parse(store!.getItem(KEPT)!))() ?? [];
@@ -114,7 +114,7 @@ const advertisement = (): void => {
     const all = [...kept.filter(([key]) => !fresh.some((one) => one[0] === key)), ...fresh].filter(
       ([key, , time]) => now - time < (QUARTER.test(key) ? 90 : 28) * DAY,
     );
-    if (all.length) safe(() => store?.setItem(KEPT, JSON.stringify(all)))();
+    if (all.length && !past) safe(() => store?.setItem(KEPT, JSON.stringify(all)))();
     const ids: Fields = {};
     for (const [key, value, time] of all) {
       ids[key] = value;

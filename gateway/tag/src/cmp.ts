@@ -1,6 +1,6 @@
 /** Consent tools that speak the IAB's interfaces: `__tcfapi` (TCF) and `__gpp` (GPP, the states of the US). */
 import { DENIED, GRANTED, hear } from './consent';
-import { safe } from './page';
+import { LATER, safe, TRIES } from './page';
 import { consented } from './tagway';
 
 /** TCF's purposes in Google's words, by Google's own table; analytics, which that leaves out, is 1 and (8 or 9). */
@@ -33,10 +33,10 @@ const gpp = safe((event: any, ok: boolean): void => {
 });
 
 /** Ask each interface once it is there. */
-export const tools = (tries = 20): void => {
+export const tools = (tries = TRIES): void => {
   const page = window as any;
   const asked = page.__tcfapi || page.__gpp;
   page.__tcfapi?.('addEventListener', 2, tcf);
   page.__gpp?.('addEventListener', gpp);
-  if (!asked && tries) setTimeout(safe(() => tools(tries - 1)), 500);
+  if (!asked && tries) setTimeout(safe(() => tools(tries - 1)), LATER);
 };

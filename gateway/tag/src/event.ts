@@ -35,7 +35,7 @@ const copy = (value: unknown): any => {
   }
 };
 
-export const copies = (fields: Fields): Fields => {
+export const copies = (fields: Fields = {}): Fields => {
   const made: Fields = {};
   for (const key in fields) {
     const value = copy(fields[key]);
@@ -53,20 +53,12 @@ const itemOf = (given: Fields): Fields => {
 
 /** An event of this page at this moment. `event_id` (or `id`) is kept, so that other tags of the page can share it. */
 export const make = (name: string, params: Fields = {}): TagEvent => {
-  const {
-    event_id, id, items, user, user_id, user_data, props, // user_data is Google's: never a property
-    page_location, page_title, page_referrer,
-    send_to, event_callback, event_timeout, ...rest
-  } = params; // prettier-ignore
+  const { event_id, id, items, user, page, props, ...rest } = params;
   return copies({
     id: `${event_id ?? id ?? uuid7()}`,
     name,
     time: new Date().toISOString(),
-    page: {
-      url: page_location ?? location.href,
-      title: page_title ?? document.title,
-      referrer: (page_referrer ?? document.referrer) || undefined,
-    },
+    page: { url: location.href, title: document.title, referrer: document.referrer || undefined, ...page },
     device: {
       language: navigator.language,
       screen_width: screen.width,
@@ -74,7 +66,7 @@ export const make = (name: string, params: Fields = {}): TagEvent => {
       viewport_width: innerWidth,
       viewport_height: innerHeight,
     },
-    user: copies({ id: user_id, ...user }),
+    user: copies(user),
     props: copies({ ...rest, ...props }),
     items: Array.isArray(items) ? items.map(itemOf) : undefined,
   }) as TagEvent;

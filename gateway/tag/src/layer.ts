@@ -6,7 +6,7 @@
  */
 import { choicesOf, GRANTED, hear, heard } from './consent';
 import { copies, Fields } from './event';
-import { auto, listed, options, safe } from './page';
+import { auto, LATER, listed, options, safe, TRIES } from './page';
 import { consented, track } from './tagway';
 
 const KNOWN =
@@ -40,8 +40,14 @@ let user: Fields = {};
 
 const send = (name: string, params: Fields): void => {
   if (name === 'page_view' && auto('views')) return;
-  const { user_data, ...rest } = { ...user, ...params };
-  track(name, user_data ? { ...rest, user: userOf(user_data) } : rest);
+  const {
+    user_data, user_id, page_location, page_title, page_referrer, send_to, event_callback, event_timeout, ...rest
+  } = { ...user, ...params }; // prettier-ignore
+  track(name, {
+    ...rest,
+    user: { ...copies({ id: user_id }), ...userOf(user_data ?? {}) },
+    page: copies({ url: page_location, title: page_title, referrer: page_referrer }),
+  });
 };
 
 /** Google's states. What is set ahead for a region may not hold here, so of that only what it denies is heard. */
@@ -91,12 +97,12 @@ const pushed = (entry: Fields): void => {
 
 /** Hear the consent that stands in the layer; afterwards read its events, those that are there and those to come. */
 export const layer = (): (() => void) => {
-  const name = options.layer || 'dataLayer';
-  const events = name !== 'off';
-  const list: any[] = ((window as any)[events ? name : 'dataLayer'] ??= []);
+  const events = options.layer !== 'off';
+  const find = (): any[] | undefined => {
+    const found = (window as any)[(events && options.layer) || 'dataLayer'];
+    return Array.isArray(found) ? found : undefined;
+  };
   const isConsent = (entry: any): boolean => entry?.[0] === 'consent' && entry[2];
-  for (const entry of list) if (isConsent(entry)) google(entry[1], entry[2]);
-  consented();
   const take = safe((entry: any): void => {
     if (isConsent(entry)) {
       google(entry[1], entry[2]);
@@ -105,8 +111,17 @@ export const layer = (): (() => void) => {
     else if (typeof entry[0] === 'string') command(entry);
     else pushed(entry);
   });
-  return () => {
-    for (const entry of list) if (!isConsent(entry)) take(entry);
+  const ahead = [...(find() ?? [])].filter(isConsent);
+  for (const entry of ahead) google(entry[1], entry[2]);
+  if (ahead.length) consented();
+  // Where there is no layer yet, it may be made later: making one ourselves would add a name to the page.
+  const attach = (tries: number): void => {
+    const list = find();
+    if (!list) {
+      if (tries) setTimeout(safe(() => attach(tries - 1)), LATER);
+      return;
+    }
+    for (const entry of [...list]) if (!ahead.includes(entry)) take(entry);
     const push = list.push;
     list.push = function (...entries) {
       const length = push.apply(this, entries);
@@ -114,4 +129,5 @@ export const layer = (): (() => void) => {
       return length;
     };
   };
+  return () => attach(TRIES);
 };

@@ -32,6 +32,7 @@ const waiting = new Map<string, Waiting>();
 let choice: Choice | undefined;
 let keeps = false;
 let fails = 0;
+let gone = false;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 /** Whether an answer means that the hit need not come again: it was taken, or is refused for good. */
@@ -52,7 +53,7 @@ const drop = safe((id: string): void => {
   store?.removeItem(KEY + id);
 });
 
-const kept = (): string[] => (store ? Object.keys(store).filter((key) => key.startsWith(KEY)) : []);
+const kept = (): string[] => Object.keys(store ?? {}).filter((key) => key.startsWith(KEY));
 
 /** Go on; after a failure later, each time, up to a minute. */
 const next = (well: boolean): void => {
@@ -67,7 +68,8 @@ export const put = (event: TagEvent, lasting = true): void => {
   const one = { event, lasting };
   waiting.set(event.id, one);
   keep(one);
-  Promise.resolve().then(() => fails || flush());
+  if (gone) flush(true);
+  else Promise.resolve().then(() => fails || flush());
 };
 
 /** Send a visitor's choice before any further event, again and again until it was `heard`. */
@@ -87,6 +89,12 @@ const sendChoice = (one: Choice): void => {
     }
     next(well);
   });
+};
+
+/** The page goes, or comes back as it was. */
+export const leave = (now: boolean): void => {
+  gone = now;
+  flush(now);
 };
 
 /** Send what has not left; `last`: the page goes, and what has not left by now goes as a beacon. */
@@ -132,7 +140,7 @@ export const allow = safe((may: boolean): void => {
 });
 
 /** Which purposes were granted when something was last kept here. */
-export const noted = (): string[] => safe(() => store?.getItem(NOTE))()?.split(',') ?? [];
+export const noted = (): string[] => safe(() => store!.getItem(NOTE)!.split(','))() ?? [];
 
 /** Keep that note beside what is kept, or take it away; not before the gateway knows of it. */
 export const note = safe((granted: string[]): void => {

@@ -34,6 +34,10 @@ export const address = (path: string): string => {
   return url.href;
 };
 
+/** How often, and after how many ms, something is looked for that the page may load after the tag. */
+export const TRIES = 20;
+export const LATER = 500;
+
 /** The same function, but what goes wrong in it stays in it. */
 export const safe =
   <A extends unknown[], R>(work: (...given: A) => R) =>

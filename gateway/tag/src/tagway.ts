@@ -4,7 +4,7 @@
  */
 import { choicesOf, decide, DENIED, GRANTED, hear, heard, isAnswered, PURPOSES } from './consent';
 import { copies, Fields, make, TagEvent } from './event';
-import { allow, flush, note, noted, put, restrict, tell } from './outbox';
+import { allow, flush, leave, note, noted, put, restrict, tell } from './outbox';
 import { auto, held, listen, options, safe } from './page';
 
 type Command = { (...given: unknown[]): unknown; q?: ArrayLike<unknown>[]; lastId?: string; version?: number };
@@ -19,10 +19,8 @@ declare global {
 export const hooks = {
   /** Adds to an event when it is made. */
   made: [] as ((event: TagEvent) => void)[],
-  /** Adds ids when an event is sent. */
-  ids: [] as ((consent: Fields) => Fields)[],
-  /** A single-page application shows another page. */
-  turned: [] as (() => void)[],
+  /** Adds ids that this consent allows; of `past` consents nothing more is kept. */
+  ids: [] as ((consent: Fields, past?: boolean) => Fields)[],
   /** The page is left, perhaps for good. */
   left: [] as (() => void)[],
 };
@@ -71,7 +69,10 @@ export const consented = safe((): void => {
     const may = yes.some((purpose) => /_storage/.test(purpose));
     restrict(lost);
     if (may || answer) allow(may);
-    const ids = Object.assign({}, known, ...hooks.ids.map((more) => more(block)));
+    const past: Fields = {};
+    for (const purpose of [...before, ...yes]) past[purpose] = GRANTED;
+    const ids = Object.assign({}, known, ...hooks.ids.map((more) => more(past, true)));
+    hooks.ids.forEach((more) => more(block));
     if (lost.length || (answer && gained.length && Object.keys({ ...user, ...ids }).length)) {
       const consent: Fields = {};
       for (const purpose of lost) consent[purpose] = DENIED;
@@ -106,25 +107,21 @@ const commands: Record<string, (...given: any[]) => unknown> = {
 
 const tagway: Command = safe((command: any, ...given: unknown[]) => commands[command]?.(...given));
 
-const viewed = (): string => location.href.replace(/#(?![/!]).*/, '');
-
 let referrer: string | undefined;
 
 /** Page views: of this page, and of each that a single-page application shows in its place. */
 const views = (): void => {
   let last = '';
   const view = safe((): void => {
-    const here = viewed();
+    // What stands behind # is a page only where it begins like a path.
+    const here = location.href.replace(/#(?![/!]).*/, '');
     if (here === last) return;
-    if (last) {
-      hooks.turned.forEach((turn) => turn());
-      referrer = last;
-    }
+    referrer = last;
     last = here;
     track('page_view');
   });
   hooks.made.push((event) => {
-    if (referrer && event.page) event.page.referrer = referrer;
+    if (referrer) event.page.referrer = referrer;
   });
   const later = (): void => {
     setTimeout(view, 0);
@@ -159,12 +156,17 @@ export const start = (more: (() => (() => void) | void)[] = []): void => {
     say(/^event$/);
     for (const go of after) go && go();
   });
-  const leave = (last: boolean): void => {
-    hooks.left.forEach((left) => left());
-    flush(last);
-  };
-  listen(document, 'visibilitychange', () => document.visibilityState === 'hidden' && leave(false));
-  listen(window, 'pagehide', () => leave(true));
+  const left = (): void => hooks.left.forEach((leaving) => leaving());
+  listen(document, 'visibilitychange', () => {
+    if (document.visibilityState !== 'hidden') return;
+    left();
+    flush();
+  });
+  listen(window, 'pagehide pageshow', ({ type }) => {
+    const going = type === 'pagehide';
+    if (going) left();
+    leave(going);
+  });
   if ((document as any).prerendering) listen(document, 'prerenderingchange', begin);
   else begin();
 };
