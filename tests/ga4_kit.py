@@ -29,6 +29,11 @@ BASE = {
 }
 """The least of a hit that may be sent on."""
 HASH = "huC55WwXzE0SOH4ZSbhQU_vnO8POWhGIcTqdMAzGEz0"
+ACCEPT_ALL = (
+    "CQuMEMAQuMEMAEsAEBENB4FsAP_gAEPgAAYgIzQEIAAgAEAAoABoAFQAOAAqABkADQAJgAWwA_ACOAXmAxkBkgEZgAygBAAKABkAAAAA"
+    ".IIzQEIAAgAEAAoABoAFQAOAAqABkADQAJgAWwA_ACOAXmAxkBkgEZgAA.cFAAAAAAAAAA"
+)
+"""A TC string in which everything is allowed, of 2026-11-24."""
 PLAIN: dict[str, str] = {
     # who, where, which session
     "uid": "u-1",
@@ -71,7 +76,7 @@ PLAIN: dict[str, str] = {
     "dma_cps": "syphamo",
     "pscdl": "noapi",
     "gdpr": "1",
-    "gdpr_consent": "CQuMEMAQuMEMAEsAEBENB4FgAAAAAAAAAAYgAAAAAAAA",
+    "gdpr_consent": ACCEPT_ALL,
     "us_privacy": "1YNN",
     # client hints
     "uaa": "arm",

@@ -26,9 +26,10 @@ from gateway.event import Event
 from gateway.normalise import normalise
 from gateway.receive.hit import Hit, RawEvent
 from tests.destination_kit import GRANTED, NOW, ready
+from tests.faults.size import pick
 from tests.receive_cases import DECODERS, RECEIVED, hit
 
-TOTAL = 20_000
+TOTAL = pick(20_000, 1_000_000)
 FEW = 150
 VENDORS = ("meta", "ga4", "tiktok", "webhook")
 _FOLDER = Path(__file__).parent / "golden" / "receive"

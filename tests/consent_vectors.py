@@ -1,0 +1,39 @@
+"""Consent strings with what they say, made with the IAB's own libraries: of 2026-11-24, CMP 300, vendors' list 120."""
+
+from __future__ import annotations
+
+DISCLOSED = [1, 2, 10, 13, 21, 28, 42, 50, 52, 76, 91, 126, 142, 755, 793, 804, 1126]
+_D = ".IIzQEIAAgAEAAoABoAFQAOAAqABkADQAJgAWwA_ACOAXmAxkBkgEZgAA"
+
+TC = {
+    "accept all": (
+        "CQuMEMAQuMEMAEsAEBENB4FsAP_gAEPgAAYgIzQEIAAgAEAAoABoAFQAOAAqABkADQAJgAWwA_ACOAXmAxkBkgEZgAygBAAKABkAAAAA"
+        f"{_D}.cFAAAAAAAAAA"
+    ),
+    "reject all": f"CQuMEMAQuMEMAEsAEBENB4FgAAAAAAAAAAYgAAAAAAAA{_D}",
+    "measurement only": f"CQuMEMAQuMEMAEsAEBENB4FgAIPAAAAAAAYgF5wAQF5gAAAA{_D}",
+    "google refused": f"CQuMEMAQuMEMAEsAEBENB4FgAPLAAAAAAAYgGSQBwAOAAqABkAFsAPwDGQGSAAAAAAAA{_D}",
+    "restrictions": f"CQuMEMAQuMEMAEsAEBENB4FgAPLAAELAAAYgF5wAwAFABbAXmABQAQAhAAIALYC8x0AEABQA{_D}",
+    "interest only": f"CQuMEMAQuMEMAEsAEBENB4FgAAAAAELAAAYgAAAAygBAAKABkAAA{_D}",
+    "old": "CQSbk4AQSbk4ANwAAAENAwCgAAAAAAAAAAYgACPAAAAA.IDKQA4AAgAKAGQAygAAA",
+    "global": (
+        "COvFyGBOvFyGBAbAAAENAPCAAOAAAAAAAAAAAEEUACCKAAA.IFoEUQQgAIQwgIwQABAEAAAAOIAACAIAAAAQAIAgEAACEAAAAAgAQBAAAAAAAG"
+        "BAAgAAAAAAAFAAECAAAgAAQARAEQAAAAAJAAIAAgAAAYQEAAAQmAgBC3ZAYzUw"
+    ),
+}
+NO_TC = (
+    "BOEFEAyOEFEAyAHABDENAI4AAAB9vABAASA", "", "null", "${GDPR_CONSENT_755}", "C", "C" * 20_000, "C" * 16_000, "C" * 44 + "!",
+    "C" * 44 + "\u00e9", "CQuMEMA.QuMEMA", "c" * 60,
+)  # fmt: skip
+
+GPP_TC = "CQuMEMAQuMEMAEsAAAENAAFgAPLAAAAAAAYgGMwAwAFALzAYyAAAAAAA.IGMwAwAFALzAYyAA.YAAAAAAAAAAA"
+GPP = {
+    "usnat opt-out": "DBABLA~CVQVAAAAAACA.YA",
+    "usnat allowed": "DBABLA~CVQqAAAAAACA.QA",
+    "usca opt-out": "DBABBg~BUUAAACA.YA",
+    "usp and usva": "DBACTGA~1YNN~BFkAACA",
+    "europe": f"DBACNYA~{GPP_TC}~1N--",
+    "usin opt-out": "DBABUYA~BQVQ.AAA",
+    "usnat v1": "DBABLA~BVQqAAAAAgA.QA",
+}
+NO_GPP = ("DBABLA", "DBABLA~", "~~~", "DBABLA~!!!.YA", "", "null", "D", "D" * 20_000, "D" * 16_000, "DB" + "A" * 3000)
