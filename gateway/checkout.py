@@ -151,7 +151,9 @@ def signals(carried: Carried) -> tuple[Signal, ...]:
             explicit=False,
         ),
     ]
-    return tuple(signal for signal in found if signal.choices or signal.opt_out is not None)
+    strings = [one["string"] for one in block.get("tcf", {}).get("strings", ())]
+    found += [Signal("checkout", CARRIED, {}, tcf=text) for text in strings]
+    return tuple(signal for signal in found if signal.choices or signal.opt_out is not None or signal.tcf)
 
 
 def _people(salt: bytes, data: Mapping[str, Any]) -> list[str]:

@@ -192,7 +192,7 @@ class Consent(TypedDict, total=False):
     """What the visitor allows: specs of each field in docs/concepts.md.
 
     `categories` is what a consent tool said in its own words (`{"C0004": false}`); it is read with the source's table
-    `consent.categories` and is not part of a decision.
+    `consent.categories` and is not part of a decision. `tcf` and `gpp` hold the IAB's strings.
     """
 
     ad_storage: Choice
@@ -206,6 +206,7 @@ class Consent(TypedDict, total=False):
     categories: dict[str, Flag]
     sources: list[Free]
     tcf: Free
+    gpp: Free
 
 
 @with_config(_CLOSED)

@@ -4,6 +4,7 @@ Per purpose, from the strongest rank that says granted or denied:
 
     1  explicit, on the hit             4  a default on the hit
     2  explicit, a consent tool's cookie   5  a default in a consent cookie
+       or a TC string in one
     3  explicit, our own cookie         6  the jurisdiction, where the source says `unknown: jurisdiction`
 
 - Within a rank denied wins, and both are named.
@@ -13,6 +14,7 @@ Per purpose, from the strongest rank that says granted or denied:
   makes of it is its own `on_opt_out`. One signal that opts out outweighs all that do not.
 - What was decided in the same checkout is carried to the shop's webhook and ranks as what stands on the hit.
 - A purpose of which nobody spoke stays `unknown`, which every destination counts as denied.
+- TC strings stay attached (`tcf.strings`), read or not, since each vendor is judged by them at its own gate.
 
 `explicit` is true where a visitor's choice decided anything. `sources` lists the deciding signals with what they decided:
 `[{"name": "event", "explicit": true, "purposes": ["ad_storage", "ad_user_data"]}, {"name": "GPC", …}]`; an opt-out is
@@ -25,9 +27,10 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from gateway.config.models import SourceConsent
-from gateway.consent.google import whereabouts
-from gateway.consent.regions import jurisdiction
-from gateway.consent.signals import CARRIED, GOOGLE_DIALECTS, Signal, read
+from gateway.consent import tcf
+from gateway.consent.law import law
+from gateway.consent.signals import CARRIED, Signal, read
+from gateway.consent.tools import UNREADABLE
 from gateway.event import PURPOSES
 from gateway.receive.hit import Hit
 
@@ -39,13 +42,13 @@ def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent, carried: Seq
     """The consent block of an enriched event, in place of the client's own; `carried` was decided in the same checkout."""
     signals = [*read(data, hit, rules), *carried]
     heard = [_heard(signal, rules.read) for signal in signals if signal.choices]
-    law = _law(data, rules)
+    jurisdiction = law(data, hit, rules)
     block: dict[str, Any] = {}
     decided: dict[str, Sequence[Signal]] = {}
     for purpose in PURPOSES:
         choice, deciding = _choice(purpose, heard)
         if choice == "unknown" and rules.unknown == "jurisdiction":
-            choice, deciding = "granted" if law in _OPEN_LAW else "denied", _BY_LAW
+            choice, deciding = "granted" if jurisdiction in _OPEN_LAW else "denied", _BY_LAW
         block[purpose] = choice
         decided[purpose] = deciding
     opt_outs = [signal for signal in signals if signal.opt_out is not None]
@@ -53,22 +56,26 @@ def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent, carried: Seq
         opted_out = any(signal.opt_out for signal in opt_outs)
         block["sale_opt_out"] = opted_out
         decided["sale_opt_out"] = [signal for signal in opt_outs if signal.opt_out is opted_out]
-    block["jurisdiction"] = law
+    block["jurisdiction"] = jurisdiction
     block["sources"] = sources = _sources(decided)
     block["explicit"] = any(source["explicit"] for source in sources)
+    for signal in signals:
+        if signal.tcf:
+            _attach(block, signal.name, signal.tcf)
+        elif signal.name == UNREADABLE:
+            sources.append({"name": UNREADABLE, "explicit": False, "purposes": [], "unreadable": True})
     return block
 
 
-def _law(data: Mapping[str, Any], rules: SourceConsent) -> str:
-    if rules.jurisdiction != "auto":
-        return rules.jurisdiction
-    geo = data.get("geo", {})
-    if "country" not in geo and data.get("dialect") in GOOGLE_DIALECTS:
-        raw = data.get("raw", {})
-        country, region = whereabouts(raw)
-        # Google marks hits out of the region of its Digital Markets Act, which asks first
-        return "opt_in" if raw.get("dma") == "1" else jurisdiction(country, region)
-    return jurisdiction(geo.get("country"), geo.get("region"))
+def _attach(block: dict[str, Any], name: str, text: str) -> None:
+    """Keep a TC string, and of the first what people want to see of it."""
+    held = block.get("tcf")
+    if held is None:
+        tc = tcf.decode(text)
+        about = {"cmp": tc.cmp, "policy": tc.policy, "flags": tc.flags()} if tc else {}
+        block["tcf"] = held = {"strings": [], **about}
+    if all(one["string"] != text for one in held["strings"]):
+        held["strings"].append({"name": name, "string": text})
 
 
 def _heard(signal: Signal, kinds: Container[str]) -> Signal:

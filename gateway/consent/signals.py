@@ -1,64 +1,35 @@
 """Reading consent signals off an event and its request: one small reader per kind, in a table.
 
 A reader is pure and never raises: what it cannot read is no signal. It says what the signal allows per purpose and whether
-the visitor chose it; how signals rank is `gateway.consent.decide`'s alone. Another one (TC strings, GPP, the
-cookies of consent tools) is one function and one row of READERS.
+the visitor chose it; how signals rank is `gateway.consent.decide`'s alone. Readers of the IAB's strings are in
+gateway/consent/iab.py, those of consent tools' cookies in gateway/consent/tools.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
 
 from gateway.clock import iso
 from gateway.config.models import SourceConsent
-from gateway.consent import google
+from gateway.consent import google, iab
+from gateway.consent.gpp import us_privacy as opted_out
+from gateway.consent.law import GOOGLE_DIALECTS, stated
+from gateway.consent.signal import CARRIED, Reader, Signal
+from gateway.consent.tools import CATEGORIES, left_over, tool_cookie
 from gateway.event import PURPOSES
 from gateway.receive.cookies import cookies, decoded
 from gateway.receive.hit import Hit
 
-AD_PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization")
-
-CATEGORIES: dict[str, tuple[str, ...]] = {
-    "C0001": (),  # strictly necessary
-    "C0002": ("analytics_storage",),
-    "C0003": ("functional",),
-    "C0004": AD_PURPOSES,
-    "C0005": AD_PURPOSES,  # social media
-}
-"""OneTrust's default categories; a source's `consent.categories` adds to them and replaces them one by one."""
+__all__ = ["CARRIED", "CATEGORIES", "GOOGLE_DIALECTS", "OWN_COOKIE", "READERS", "Signal", "read"]
 
 OWN_COOKIE = "_tw_consent"
-GOOGLE_DIALECTS = ("ga4",)
-"""Dialects that keep Consent Mode's parameters in `raw` under Google's names."""
 _OWN = re.compile(r"v1\.([gdu]{4})\.(\d{9,11})\.([ed])", re.ASCII)
 _OWN_PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage")
 _LETTERS = {"g": "granted", "d": "denied", "u": "unknown"}
-_US_PRIVACY = re.compile(r"1[YN-][YN-][YN-]", re.IGNORECASE)
-
-
-class Signal(NamedTuple):
-    """What one source says.
-
-    `kind` is the word of a source's `consent.read` list, or `restriction` for what only ever narrows and is always read;
-    `choices` are granted or denied per purpose (unknown is left out); `opt_out` is a word about sale and sharing, None
-    where it has none; `cookie` tells that it was kept on the device, not stated on the hit; `at` is when it was made.
-    """
-
-    name: str
-    kind: str
-    choices: Mapping[str, str]
-    explicit: bool = True
-    opt_out: bool | None = None
-    cookie: bool = False
-    at: str | None = None
-
-
-CARRIED = "checkout"
-"""The kind of a consent that was decided before, in the same checkout (gateway/checkout.py): it always counts."""
-
-Reader = Callable[[Mapping[str, Any], Hit, SourceConsent], Signal | None]
 
 
 def event_block(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
@@ -95,15 +66,28 @@ def gpc(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | Non
 
 
 def us_privacy(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
-    """The `us_privacy` parameter of a pixel or GA4 hit, else the `usprivacy` cookie: an opt-out by its third character, Y."""
-    given = [data.get("raw", {}).get("us_privacy")] if data.get("dialect") in ("pixel", "ga4") else []
+    """The `us_privacy` parameter of the hit, else the `usprivacy` cookie: an opt-out by its third character, Y."""
+    given = stated(data, hit, "us_privacy")
+    texts = [given] if given else []
     header = hit.headers.get("cookie", "")
     if "usprivacy" in header:
-        given += [decoded(value) for name, value in cookies(header) if name == "usprivacy"]
-    for text in given:
-        if isinstance(text, str) and _US_PRIVACY.fullmatch(text) and text[2] != "-":
-            return Signal("us_privacy", "restriction", {}, text[1] in "Yy", text[2] in "Yy")
+        texts += [_inner(decoded(value)) for name, value in cookies(header) if name == "usprivacy"]
+    for text in texts:
+        out = opted_out(text)
+        if out is not None:
+            return Signal("us_privacy", "restriction", {}, text[1] in "Yy", out)
     return None
+
+
+def _inner(value: str) -> str:
+    """The string in the cookie; Iubenda keeps it inside JSON."""
+    if not value.startswith("{"):
+        return value
+    try:
+        held = orjson.loads(value).get("uspString")
+    except orjson.JSONDecodeError:
+        return ""
+    return held if isinstance(held, str) else ""
 
 
 def google_choice(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
@@ -124,10 +108,27 @@ def _google(data: Mapping[str, Any], *, explicit: bool) -> Signal | None:
     return Signal(", ".join(names), "gcs", {key: state.choice for key, state in states.items()}, explicit) if names else None
 
 
-READERS: tuple[Reader, ...] = (event_block, own_cookie, google_choice, google_default, gpc, us_privacy)
+READERS: tuple[Reader, ...] = (
+    event_block,
+    iab.tc_on_hit,
+    iab.gpp_europe,
+    google_choice,
+    iab.tc_cookie,
+    tool_cookie,
+    own_cookie,
+    google_default,
+    gpc,
+    us_privacy,
+    iab.gpp_states,
+)
 """Every reader that is asked, in the order in which their names appear in a decision."""
 
 
 def read(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> list[Signal]:
-    """All signals that spoke."""
-    return [signal for reader in READERS if (signal := reader(data, hit, rules)) is not None]
+    """All signals that spoke, without the cookie of a tool that the site has no more."""
+    found = [signal for reader in READERS if (signal := reader(data, hit, rules)) is not None]
+    if len(found) > 1:
+        strings = [signal for signal in found if signal.tcf and signal.cookie]
+        if strings and rules.cmp == "auto":
+            found = [one for one in found if one.kind != "cmp_cookie" or not left_over(one, strings[0])]
+    return found

@@ -19,6 +19,9 @@ from gateway.normalise.values import cleaned as clean_value
 
 MAX_RAW_KEYS = 50
 MAX_RAW_TEXT = 500
+MAX_CONSENT_TEXT = 16 * 1024
+_CONSENT_TEXTS = frozenset({"gdpr_consent", "gpp"})
+"""Keys of `raw` whose values mean nothing when they are cut."""
 
 _SHAPES: dict[str, Any] = {
     "user": event.User,
@@ -172,6 +175,12 @@ def _consent(given: Any, dropped: list[str]) -> dict[str, Any]:
     categories = given.get("categories")
     if isinstance(categories, dict):
         block["categories"] = {name: _choice(value) == "granted" for name, value in categories.items()}
+    for name in ("tcf", "gpp"):
+        text = given.get(name)
+        if isinstance(text, str) and 0 < len(text) <= MAX_CONSENT_TEXT:
+            block[name] = {"string": text}
+            if name == "gpp" and isinstance(given.get("gpp_sid"), str):
+                block[name]["sid"] = given["gpp_sid"][:100]
     return block
 
 
@@ -191,7 +200,7 @@ def _raw(given: Any, dropped: list[str]) -> dict[str, Any]:
         if len(kept) == MAX_RAW_KEYS or len(key) > MAX_RAW_TEXT:
             dropped.append("raw")
         elif isinstance(value, str):
-            kept[key] = value[:MAX_RAW_TEXT]
+            kept[key] = value[: MAX_CONSENT_TEXT if key in _CONSENT_TEXTS else MAX_RAW_TEXT]
         elif not isinstance(value, (dict, list)) or len(orjson.dumps(value)) <= MAX_RAW_TEXT:
             kept[key] = value
         else:
