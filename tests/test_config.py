@@ -374,8 +374,9 @@ class TestWhatWasRead:
         assert loaded({"token": "b\n"}).hash == first.hash
 
 
-def test_zero_workers_is_what_this_version_does() -> None:
+def test_workers_are_a_number_of_processes() -> None:
     assert loaded({str(CONFIG): SHOP + "workers: 0\n"}).workers == 0
+    assert loaded({str(CONFIG): SHOP + "workers: 2\n"}).workers == 2
 
 
 @pytest.mark.parametrize(
