@@ -21,10 +21,10 @@ run: $(VENV)/.run  ## Start the demo on loopback: gateway, vendors' lab and a sh
 	@$(BIN)/tagway demo
 
 test: $(VENV)/.dev check  ## Everything: format, lint, types, documentation, all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/.dev  ## The inner loop: no test that starts other programs or takes over a second
-	$(BIN)/python -m pytest -m 'not slow' -x
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' -x
 
 check: $(VENV)/.dev  ## Format, lint, types, generated documentation
 	$(BIN)/ruff format --check --quiet .
@@ -47,4 +47,4 @@ crash-test: $(VENV)/.dev  ## Kill the gateway three times under load and print t
 	$(BIN)/python -m tests.faults.crash
 
 clean:  ## Remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache dist
