@@ -7,6 +7,7 @@ read the answer. A verb's module is imported when the verb is used, so that `tag
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from typing import Any
@@ -35,6 +36,7 @@ VERBS = {
     "schema": "gateway.cli.show",
     "keys": "gateway.cli.keys",
     "link": "gateway.cli.link",
+    "import": "gateway.cli.import_",
     "doctor": "gateway.cli.doctor",
     "completion": "gateway.cli.show",
 }
@@ -50,7 +52,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(VERBS[cmd_name]), cmd_name)
+        attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(VERBS[cmd_name]), attribute)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

@@ -1,0 +1,1 @@
+"""Moving in: what another tag manager's export says, as destination files, and a list of what could not be carried."""
