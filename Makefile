@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast bench soak crash-test check format docs clean
+.PHONY: help run test test-fast bench soak crash-test faults check format docs clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ soak: $(VENV)/.dev  ## Ten minutes of steady load with a vendor down in the midd
 
 crash-test: $(VENV)/.dev  ## Kill the gateway three times under load and print the equation
 	$(BIN)/python -m tests.faults.crash
+
+faults: $(VENV)/.dev  ## The fifteen bars at full size, into docs/reliability.md: hours (TAGWAY_SCALE=0.1 for less)
+	TAGWAY_FULL=1 $(BIN)/python -m tests.faults.run --write
 
 clean:  ## Remove what the targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache dist

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.deliver import retry
 from gateway.deliver.direct import DirectTransport
 from gateway.plans import Ready
 from gateway.queue.base import Audit, LaneCount, SourceCount
@@ -70,7 +71,15 @@ FAULTS: dict[str, Faults] = {
 }
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event waits longer than a second for its next try."""
+    usual = retry.wait
+    monkeypatch.setattr(retry, "wait", lambda tries, asked, rng: min(1.0, usual(tries, asked, rng)))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", FAULTS)
 async def test_what_was_accepted_arrives_after_a_fault(tmp_path: Path, name: str) -> None:
     """Two lanes; the fault meets one or both; afterwards nothing is missing, made up, altered or sent to the well one twice."""
@@ -108,6 +117,7 @@ async def _forget_names(gateway: Running) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("impatient")
 async def test_an_untrusted_certificate_keeps_every_event_until_it_is_mended(tmp_path: Path) -> None:
     oracle, trusted = Oracle(), False
 

@@ -23,31 +23,31 @@ from tests.faults.inject import mood
 from tests.faults.measured import Measured
 from tests.faults.oracle import Load, Oracle, Vendors, p99, until
 from tests.faults.process import ROOT, GatewayProcess, free_port
-from tests.faults.size import FULL, pick
+from tests.faults.size import FULL, pick, rate
 from tests.gateway_kit import running
 from tests.load.gateways import get_json, write_config
 from tests.test_encoding import bomb
 from tests.vendor import Play
 
-PEAK = pick(400, 2000)
+PEAK = rate(400, 2000)
 CODINGS = ("gzip", "deflate", "br", "zstd")
 
 
 async def throughput(folder: Path) -> Measured:
     """A steady rate and a peak through the whole pipeline, synced before each answer, to three vendors."""
     figures, problems = [], []
-    for name, rate, seconds in (("steady", RATE, pick(4, 600)), ("peak", PEAK, pick(3, 60))):
-        report, sent, counted = await asyncio.to_thread(_drive, folder / name, rate, seconds)
+    for name, pace, seconds in (("steady", RATE, pick(4, 600)), ("peak", PEAK, pick(3, 60))):
+        report, sent, counted = await asyncio.to_thread(_drive, folder / name, pace, seconds)
         others = {status: n for status, n in report["answers"].items() if status != "200"}
         if others or any(n != sent for n in counted.values()):
             problems.append(f"{name}: {sent} sent, answers {report['answers']}, vendors got {counted}")
-        figures.append(f"{rate}/s for {seconds} s: p50 {report['p50_ms']:.0f} ms, p99 {report['p99_ms']:.0f} ms")
+        figures.append(f"{pace}/s for {seconds} s: p50 {report['p50_ms']:.0f} ms, p99 {report['p99_ms']:.0f} ms")
         if name == "steady" and report["p99_ms"] > 100:
             problems.append(f"p99 {report['p99_ms']:.0f} ms is over 100 ms by {report['p99_ms'] - 100:.0f}")
     return Measured("; ".join(figures) + f"; {len(problems)} problems", problems)
 
 
-def _drive(folder: Path, rate: int, seconds: int) -> tuple[dict[str, Any], int, dict[str, int]]:
+def _drive(folder: Path, pace: int, seconds: int) -> tuple[dict[str, Any], int, dict[str, int]]:
     """The benchmark's driver and sink against a gateway: the driver's report, hits sent, events each vendor counted."""
     sink, public = free_port(), free_port()
     config = write_config(folder, sink, ("meta", "ga4", "tiktok"), public)
@@ -58,17 +58,17 @@ def _drive(folder: Path, rate: int, seconds: int) -> tuple[dict[str, Any], int, 
             stack.callback(process.kill)
         _await(f"http://127.0.0.1:{public}/readyz")
         url = f"http://127.0.0.1:{public}/v1/events"
-        options = ["--requests", str(rate * seconds), "--rate", str(rate)]
+        options = ["--requests", str(pace * seconds), "--rate", str(pace)]
         command = [sys.executable, "-m", "tests.load.driver", url, *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         report = json.loads(done.stdout)
         deadline, counted = time.monotonic() + 60, {}
         while time.monotonic() < deadline:
             counted = {name: n for name, n in get_json(f"http://127.0.0.1:{sink}/count").items() if name != "requests"}
-            if set(counted.values()) == {rate * seconds}:
+            if set(counted.values()) == {pace * seconds}:
                 break
             time.sleep(0.2)
-        return report, rate * seconds, counted
+        return report, pace * seconds, counted
 
 
 def _await(url: str) -> None:
@@ -113,7 +113,7 @@ async def backlog(folder: Path) -> Measured:
     async with standing(folder, oracle) as (gateway, vendors):
         for lane in LANES:
             vendors.mood[lane] = Play(503)
-        async with Load(gateway.url, oracle, 100, batch=batch, padding=1100) as load:
+        async with Load(gateway.url, oracle, 40 if FULL else 100, batch=batch, padding=1100) as load:
             await until(lambda: len(oracle.acknowledged) >= count, 1200, "the backlog is stored")
             await load.stop()
         queued, began = len(oracle.acknowledged), gateway.rss() / 1e6
@@ -129,9 +129,9 @@ async def backlog(folder: Path) -> Measured:
             seconds = time.monotonic() - started
             drained = min(len(oracle.accepted.get(lane, ())) for lane in LANES)
         problems = await at_rest(gateway, oracle, vendors, duplicates=len(oracle.issued))
-    rate = drained / seconds
-    figure = f"{queued} queued x 3: {rate:.0f}/s drained with {RATE}/s coming in, RSS {largest:.0f} MB"
-    return Measured(figure, problems).held_to(("RSS MB", largest, 400), ("2 x input / drain", 2 * RATE / rate, 1.0))
+    pace = drained / seconds
+    figure = f"{queued} queued x 3: {pace:.0f}/s drained with {RATE}/s coming in, RSS {largest:.0f} MB"
+    return Measured(figure, problems).held_to(("RSS MB", largest, 400), ("2 x input / drain", 2 * RATE / pace, 1.0))
 
 
 async def bombs(folder: Path) -> Measured:

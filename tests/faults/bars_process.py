@@ -20,10 +20,10 @@ from tests.faults.inject import damaged, dice, few_descriptors, flipped, full_di
 from tests.faults.measured import Measured
 from tests.faults.oracle import Load, Oracle, Vendors, until, webhook
 from tests.faults.process import GatewayProcess
-from tests.faults.size import FULL, pick
+from tests.faults.size import FULL, pick, rate
 
 LANES = ["one", "two", "three"]
-RATE = pick(100, 500)
+RATE = rate(100, 500)
 PADDING = 1100
 """Makes an event 1.5 KB as stored."""
 
