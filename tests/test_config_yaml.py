@@ -50,9 +50,9 @@ def told(text: str) -> str:
 
 @pytest.mark.parametrize(("text", "message"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_input_is_refused_fast(text: str, message: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     words = told(text)
-    assert time.perf_counter() - began < SLOWEST
+    assert time.process_time() - began < SLOWEST
     assert message in words
     assert len(words.splitlines()) <= 50
 

@@ -318,7 +318,7 @@ async def test_in_googles_place_web_hits_go_on_as_web_hits_and_server_events_as_
 
 async def test_beside_gtag_its_hits_are_a_loop_and_server_events_are_not(tmp_path: Any, lab: Lab) -> None:
     async with running(tmp_path, {"ga4": LAB["ga4"].format(base=lab.url("ga4"))}, sources=SOURCE) as up:
-        async with up.client.post(f"{up.url}/g/collect?{GTAG}", data=PURCHASE) as answer:
+        async with up.client.post(f"{up.url}/g/collect?{GTAG}", data=PURCHASE, headers={"User-Agent": web.AGENT}) as answer:
             assert answer.status == 204
         body = {"client_id": "9.9", "consent": {"analytics_storage": "GRANTED"}, "events": [{"name": "login"}]}
         async with up.client.post(f"{up.url}/mp/collect?measurement_id=G-TEST12345&api_secret=sk_shop", json=body) as answer:
