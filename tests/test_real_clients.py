@@ -48,7 +48,15 @@ def arrived(lab: Lab) -> dict[str, dict[str, Any]]:
 
 
 def check_order(event: dict[str, Any]) -> None:
-    """The order of the story, in canonical fields."""
+    """The order of the story, in canonical fields, with the visitor that a server speaks for."""
+    check_products(event)
+    assert event["device"]["ip"] == "203.0.113.7"
+    assert event["device"]["user_agent"] == CONTEXT["userAgent"]
+    assert event["user"]["id"] == "u-1"
+
+
+def check_products(event: dict[str, Any]) -> None:
+    """What was bought, for how much."""
     assert event["name"] == "purchase"
     told = {"value": 47.4, "currency": "EUR", "transaction_id": "o-1", "tax": 6.4, "shipping": 4.9}
     assert {key: event["props"][key] for key in told} == told
@@ -56,9 +64,6 @@ def check_order(event: dict[str, Any]) -> None:
     assert items == [
         {"id": one["product_id"], **{key: value for key, value in one.items() if key != "product_id"}} for one in PRODUCTS
     ]
-    assert event["device"]["ip"] == "203.0.113.7"
-    assert event["device"]["user_agent"] == CONTEXT["userAgent"]
-    assert event["user"]["id"] == "u-1"
 
 
 def check_vendors(lab: Lab, event_id: str) -> None:
@@ -139,3 +144,21 @@ async def test_a_python_library_hears_nothing_of_a_key_that_nobody_has(tmp_path:
         await speak("segment_python.py", gateway, "wk_stranger")
         assert lab.inbox("webhook") == []
         assert 'tagway_refused_total{reason="unknown_key",route="/v1/batch"}' in await gateway.metrics()
+
+
+async def test_a_measurement_protocol_library_speaks_to_the_gateway(tmp_path: Path, lab: Lab) -> None:
+    sources = NOBODY_ASKS + "    ga4_ids: [G-TEST12345]\n"
+    async with running(tmp_path, lab_files(lab, ["webhook", "ga4"]), sources=sources) as gateway:
+        await speak("ga4mp_python.py", gateway, "sk_shop")
+        events = arrived(lab)
+        assert set(events) == {"page_view", "purchase"}
+        bought = events["purchase"]
+        [sent] = [entry for entry in lab.inbox("ga4") if entry.name == "purchase"]
+        assert (sent.accepted, sent.payload["params"]["value"]) == (True, 47.4)
+        assert await gateway.outcomes("ga4") == {"delivered": 2}
+        check_products(bought)
+        assert bought["id"] == "o-1"
+        assert bought["user"]["id"] == "u-1"
+        assert bought["ids"]["ga_client_id"] == "1098115397.1795514300"
+        assert events["page_view"]["page"] == {"url": CONTEXT["page"]["url"], "title": "Cup"}
+        assert {event["dialect"] for event in events.values()} == {"ga4"}
