@@ -105,6 +105,24 @@ def vendors() -> str:
     return table(["type", "category", "API", "its end", "oldest event", "confirms", "needs consent for"], rows)
 
 
+_COMPARED = ("page_view", "add_to_cart", "purchase", "generate_lead")
+
+
+def deduplication() -> str:
+    """What each vendor asks of two copies of an event, so that it counts one."""
+    rows = []
+    for name in discover():
+        manifest = load_manifest(name)
+        events = manifest.tree.get("events") or {}
+        calls = {event: str((events.get(event) or {}).get("name", "")) for event in _COMPARED}
+        plain = [f"`{event}`: `{said}`" for event, said in calls.items() if said and "$" not in said]
+        rule = manifest.dedup
+        keys = " and ".join(f"`{key}`" for key in rule.keys) or "nothing: it merges none"
+        window = duration(rule.window) if rule.window else "" if not rule.keys else "not said"
+        rows.append([f"[`{name}`](destinations.md#{name})", keys, window, rule.browser or "", ", ".join(plain)])
+    return table(["vendor", "must be equal", "within", "the browser's tag says the id as", "names sent"], rows)
+
+
 def metrics() -> str:
     """Every metric family."""
     rows = [

@@ -112,10 +112,11 @@ class VendorLimits(Strict):
 
 
 class Dedup(Strict):
-    """The vendor's own de-duplication: by which fields, and for how long."""
+    """The vendor's own de-duplication: by which fields, and for how long; `browser` is how its own tag says the same id."""
 
     keys: list[str] = Field(default_factory=list)
     window: Seconds | None = None
+    browser: str | None = None
 
 
 class VendorConsent(Strict):

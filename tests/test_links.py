@@ -27,9 +27,11 @@ from gateway.hit_file import read_hit
 from gateway.links import BadLink, BadToken, Link
 from gateway.receive.hit import Hit
 from gateway.receive.linked import MailLinks
-from gateway.receive.mail import decode_open, open_kind
+from gateway.receive.mail import MACHINES, decode_open, open_kind
 from gateway.receive.replies import PIXEL
+from gateway.setup.mail_links import FIELDS
 from tests.cli_kit import tagway
+from tests.docs_kit import ROOT, blocks
 from tests.gateway_kit import Running, running
 
 NOW = 1_795_514_430.0
@@ -706,3 +708,18 @@ def test_explain_reads_a_link_of_a_file(tmp_path: Path) -> None:
     [raw] = decode_open(hit)
     assert not isinstance(raw, Exception)
     assert raw.data["props"]["open_kind"] == "apple_mpp"
+
+
+def test_the_program_of_the_page_makes_tokens_that_hold() -> None:
+    [program] = [block.text for block in blocks(ROOT / "docs" / "email.md") if block.language == "python"]
+    space: dict[str, Any] = {}
+    exec(program, space)
+    made = space["token"]("click", KEY, "shop", "m-1", "U-7", int(NOW), d="https://shop.example/", c="spring", g="uuug")
+    found, _ = links.read("click", made, keys(KEY), NOW)
+    assert (found.to, found.campaign, found.consent) == ("https://shop.example/", "spring", "uuug")
+
+
+def test_the_page_lists_every_kind_of_open_and_every_field_of_a_link() -> None:
+    page = (ROOT / "docs" / "email.md").read_text()
+    assert {kind for _, kind, _ in OPENS.values()} | MACHINES <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert set(FIELDS) == set(re.findall(r"^\| `(\w+)` \|", page.split("| field |")[1].split("\n\n")[0], re.MULTILINE))

@@ -28,7 +28,7 @@ from gateway.config.words import hint
 from gateway.links import BadLink, Kind, Link, consent_letters, hashed_recipient, sign, target
 
 MOST = 1000
-_FIELDS = ("kind", "source", "message", "recipient", "email", "to", "campaign", "consent", "sent", "expires")
+FIELDS = ("kind", "source", "message", "recipient", "email", "to", "campaign", "consent", "sent", "expires")
 
 
 def made(config: Gateway, wanted: Mapping[str, Any], now: float) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def made(config: Gateway, wanted: Mapping[str, Any], now: float) -> dict[str, An
 def one(config: Gateway, wanted: Mapping[str, Any], now: float) -> dict[str, Any]:
     """One link: its URL, token, source and recipient. Raises BadLink."""
     for field in wanted:
-        if field not in _FIELDS:
-            raise BadLink(f"{field} is not known{hint(str(field), _FIELDS)}")
+        if field not in FIELDS:
+            raise BadLink(f"{field} is not known{hint(str(field), FIELDS)}")
     kind = _kind(wanted.get("kind"))
     source = _source(config, wanted.get("source"))
     key = config.sources[source].links.secrets[0]
