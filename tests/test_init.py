@@ -134,7 +134,7 @@ def test_it_prints_the_dns_record_the_snippet_and_the_next_command() -> None:
     key, paths = config.sources["shop"].write_keys[0], config.paths
     assert re.fullmatch(r"wk_shop_[a-z0-9]{10}", key)
     assert "t.shop.example.  A  " in made.stdout
-    assert f"https://t.shop.example{paths.prefix}/{paths.events}?k={key}" in made.stdout
+    assert f'src="https://t.shop.example{paths.prefix}/{paths.tag}?k={key}"' in made.stdout
     assert "tagway check" in made.stdout
     assert "tagway send purchase --to meta --test CODE" in made.stdout
     assert block_lists().read in made.stdout

@@ -409,7 +409,7 @@ class TestWhileTheGatewayIsDown:
                 await idle(one)
                 assert one_of(lab, "purchase")["id"] == made
                 assert [entry.id for entry in lab.inbox("meta") if entry.name == "Purchase"] == [made]
-                assert "tagway_duplicates_total" not in await gateway.metrics()
+                assert 'outcome="duplicate"' not in await gateway.metrics()
 
     async def test_a_page_that_stays_open_tries_again(self, chrome: BrowserThread, tmp_path: Path, lab: Lab) -> None:
         kept: dict[str, Any] = {}

@@ -22,15 +22,13 @@ from gateway.setup.site import host_of, origins_of, same_site, source_of
 
 SNIPPET = """\
 <script>
-  // What your banner was told. While it says denied, events are counted and sent on to nobody.
-  var consent = {{ad_storage: "denied", ad_user_data: "denied", ad_personalization: "denied", analytics_storage: "denied"}};
-  function tagway(name, event) {{
-    var page = {{url: location.href, title: document.title, referrer: document.referrer || undefined}};
-    var body = Object.assign({{name: name, id: crypto.randomUUID(), page: page, consent: consent}}, event);
-    navigator.sendBeacon("https://{host}/{prefix}/{events}?k={key}", JSON.stringify(body));
-  }}
-  tagway("page_view");
-</script>"""
+  window.tagway = window.tagway || function () {{ (tagway.q = tagway.q || []).push(arguments); }};
+  // Until your banner was told more. While it says denied, events are counted and sent on to nobody.
+  tagway("consent", "default", {{
+    ad_storage: "denied", ad_user_data: "denied", ad_personalization: "denied", analytics_storage: "denied"
+  }});
+</script>
+<script async src="https://{host}/{prefix}/{tag}?k={key}"></script>"""
 
 
 @click.command()
@@ -187,7 +185,7 @@ def _write(folder: Path, files: dict[str, bytes], force: bool) -> list[str]:
 
 def _snippet(site: Site) -> str:
     names = site.names
-    return SNIPPET.format(host=site.host, prefix=names.prefix, events=names.events, key=site.write_key)
+    return SNIPPET.format(host=site.host, prefix=names.prefix, tag=names.tag, key=site.write_key)
 
 
 def _next_steps(site: Site, manifests: Sequence[Manifest], folder: Path) -> str:
@@ -201,8 +199,8 @@ def _next_steps(site: Site, manifests: Sequence[Manifest], folder: Path) -> str:
         "",
         *_page_steps(site),
         "",
-        f"The paths /{site.names.prefix}/{site.names.events} and /{site.names.prefix}/{site.names.pixel} are on none of the "
-        f"block-list patterns read on {block_lists().read}.",
+        f"The paths {', '.join(f'/{site.names.prefix}/{name}' for name in (site.names.events, site.names.pixel))} and "
+        f"/{site.names.prefix}/{site.names.tag} are on none of the block-list patterns read on {block_lists().read}.",
         "",
         "Next:",
         f"  {here}cp .env.example .env        fill in {', '.join(_secrets(site, manifests)) or 'nothing yet'}",
@@ -242,7 +240,12 @@ def _json(site: Site, manifests: Sequence[Manifest], written: list[str]) -> dict
         "host": site.host,
         "origins": list(site.origins),
         "write_key": site.write_key,
-        "paths": {"prefix": f"/{site.names.prefix}", "events": site.names.events, "pixel": site.names.pixel},
+        "paths": {
+            "prefix": f"/{site.names.prefix}",
+            "events": site.names.events,
+            "pixel": site.names.pixel,
+            "tag": site.names.tag,
+        },
         "block_lists_read": block_lists().read,
         "variables": _secrets(site, manifests),
         **({"pixel": _pixel(site)} if site.shopify else {"snippet": _snippet(site)}),

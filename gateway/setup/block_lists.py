@@ -34,11 +34,12 @@ class BlockLists:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Neutral path names: `/{prefix}/{events}` and `/{prefix}/{pixel}`."""
+    """Neutral path names: `/{prefix}/{events}`, `/{prefix}/{pixel}` and `/{prefix}/{tag}`."""
 
     prefix: str
     events: str
     pixel: str
+    tag: str
 
 
 @cache
@@ -53,7 +54,7 @@ def block_lists() -> BlockLists:
 def neutral_names(host: str) -> Names:
     """Random names that no pattern holds; every installation has its own."""
     while True:
-        names = Names(_word(3), _word(2), _word(2))
+        names = Names(_word(3), _word(2), _word(2), f"{_word(2)}.js")
         if names.events != names.pixel and not any(block_lists().match(url) for url in urls(host, names)):
             return names
 
@@ -61,7 +62,13 @@ def neutral_names(host: str) -> Names:
 def urls(host: str, names: Names) -> list[str]:
     """The addresses that a page would ask for under these names."""
     base = f"https://{host}/{names.prefix}"
-    return [f"{base}/{names.events}", f"{base}/{names.events}?k=wk_", f"{base}/{names.pixel}?k=wk_&e=page_view"]
+    return [
+        f"{base}/{names.events}",
+        f"{base}/{names.events}?k=wk_",
+        f"{base}/{names.pixel}?k=wk_&e=page_view",
+        f"{base}/{names.tag}?k=wk_",
+        f"{base}/v1/consent?k=wk_",
+    ]
 
 
 def _word(syllables: int) -> str:

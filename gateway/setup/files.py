@@ -76,6 +76,7 @@ paths:
   prefix: /{site.names.prefix}
   events: {site.names.events}
   pixel: {site.names.pixel}
+  tag: {site.names.tag}
 
 queue:
   kind: sqlite
