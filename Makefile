@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-fast bench soak crash-test faults check format docs clean
+.PHONY: help run test test-fast bench soak crash-test faults check format tag docs clean
 
 help:  ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ format: $(VENV)/.dev  ## Mend format, imports and generated documentation
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/cog -r README.md docs/*.md
+
+tag:  ## Check the types of the browser tag's source and build it (needs npm)
+	cd gateway/tag && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
 bench: $(VENV)/.dev  ## CPU microseconds per event and stage, beside the last table
 	$(BIN)/python -m tests.load.bench

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from gateway.lab.server import Lab
 from tests.browser_kit import AGENT, BrowserThread, Site, arrived, browser_thread, gateway_of, shop_and_gateway, site
+from tests.docs_kit import ROOT, blocks
 from tests.gateway_kit import DENIED, GRANTED, lab_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -644,3 +645,36 @@ class TestInSomebodyElsesPage:
             if "fetch" not in trouble:
                 assert one_of(lab, "login")["id"] == made
                 assert one_of(lab, "circle")["props"] == {"flat": 1}
+
+
+def recipe(language: str) -> list[str]:
+    """The blocks of docs/recipes/tag.md in a language."""
+    return [block.text for block in blocks(ROOT / "docs" / "recipes" / "tag.md") if block.language == language]
+
+
+@pytest.mark.parametrize("snippet", [0, 1], ids=["one line", "with a place to wait"])
+async def test_the_blocks_of_the_recipe_measure_a_page(chrome: BrowserThread, tmp_path: Path, lab: Lab, snippet: int) -> None:
+    """Unchanged but for the address, which is this machine's, and the key."""
+    lines = [text.replace("https://t.shop.example", "{host}").replace("wk_shop_7f3k2m", "wk_shop") for text in recipe("html")]
+    [code] = recipe("js")
+
+    def play(page: Page) -> list[Any]:
+        page.wait_for_function("window.tagway && tagway.version")
+        page.evaluate("tagway('consent', 'granted')")
+        said = page.evaluate(f"() => {{ {code.replace('tagway.lastId === id;', 'return [id, tagway.lastId === id];')} }}")
+        page.click("a")
+        page.wait_for_url("**/sale")
+        return list(said)
+
+    async with shop_and_gateway(tmp_path, lab) as one:
+        head = lines[snippet].replace("{host}", one.tag_host)
+        one.pages["/"] = f"<!doctype html><title>Shop</title>{head}<body>{lines[2]}</body>"
+        one.pages["/sale"] = "<!doctype html><title>Sale</title>"
+        made, same = await chrome(visit, one, play)
+        await came(one, lab, "select_promotion")
+        bought = one_of(lab, "purchase")
+        assert (bought["id"], same) == (made, True)
+        assert bought["props"] == {"transaction_id": "1004", "value": 42.5, "currency": "EUR"}
+        assert bought["user"]["id"] == "u-1"
+        assert one_of(lab, "select_promotion")["props"] == {"promotion_name": "Summer"}
+        assert ("page_view" in names(lab)) == (snippet == 1), "held until the answer, or sent before it and kept from everybody"
