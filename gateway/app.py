@@ -72,7 +72,8 @@ class Tagway:
         self.prepared = prepare(config, self.meter)
         self.lanes = Lanes(self.store, self.meter, self.clock, transport or direct_transport)
         self.intake = DurableIntake(config, self.store, needs_by_source(config, self.prepared), self.meter, self.clock)
-        self.door = Door(config, self.intake, StoredConsents(self.store), self.meter, self.clock, ready=self.ready)
+        consents = StoredConsents(self.store, self.intake.visitors)
+        self.door = Door(config, self.intake, consents, self.meter, self.clock, ready=self.ready)
         self._store_file = store_path(config) / "tagway.db"
         self.consent_watch = ConsentWatch(self._deciding_signal)
         self._drain = drain

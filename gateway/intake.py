@@ -1,8 +1,9 @@
 """From decoded events to disk: normalise, enrich, decide consent, append; one transaction a hit (design §1, §3).
 
 An event that no destination may have is stored hollow: id, name, time, source, consent and the reason, nothing of the
-person. An event of a shop's webhook first takes over what the browser of its checkout left (gateway/checkout.py). The same
-gate runs again before each request, so what is decided here only ever saves bytes.
+person. What a browser keeps for us (gateway/enrich/visitor.py) is read and set by the consent of its events. An event of a
+shop's webhook first takes over what the browser of its checkout left (gateway/checkout.py). The same gate runs again before
+each request, so what is decided here only ever saves bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.consent.signals import Signal
 from gateway.consent.withdrawal import subjects, withdrawn_purposes
 from gateway.enrich import describe, enrich
 from gateway.enrich.pace import Pace
+from gateway.enrich.visitor import Visitor, Visitors
 from gateway.errors import Refused, TooLarge
 from gateway.event import label
 from gateway.meter import Meter
@@ -54,32 +56,47 @@ class DurableIntake:
         """Use the rules of a new configuration from the next hit on."""
         self._rules: dict[str, SourceConsent] = {name: source.consent for name, source in config.sources.items()}
         self._needs = {name: tuple(needs.get(name, ())) for name in config.sources}
+        self._identities = {name: source.identity for name, source in config.sources.items()}
+        self._visitors: dict[str, Visitors] = {}
 
     async def accept(self, hit: Hit, raws: Sequence[RawEvent | Refused]) -> list[Taken | Refused]:
         """Store what can be taken and say of each event what became of it. Raises QueueFull (nothing stored)."""
         now = self._clock.now()
-        results = self._prepared(hit, raws[:AT_ONCE], now)
+        visitor = self.visitors(hit.source).of(hit) if hit.browser else None
+        results = self._prepared(hit, visitor, raws[:AT_ONCE], now)
         for at in range(AT_ONCE, len(raws), AT_ONCE):
             await asyncio.sleep(0)
-            results += self._prepared(hit, raws[at : at + AT_ONCE], now)
+            results += self._prepared(hit, visitor, raws[at : at + AT_ONCE], now)
         fresh = [result for result in results if isinstance(result, NewEvent)]
         if not fresh:
             return [result for result in results if isinstance(result, Refused)]
         receipts = await self._store.append(fresh)
-        if len(fresh) == len(results):
+        if len(fresh) == len(results) and visitor is None:
             return [Taken(event.id, receipt) for event, receipt in zip(fresh, receipts, strict=True)]
         told = iter(receipts)
-        return [result if isinstance(result, Refused) else Taken(result.id, next(told)) for result in results]
+        answers = [result if isinstance(result, Refused) else Taken(result.id, next(told)) for result in results]
+        return _with_cookies(answers, visitor.cookies()) if visitor else answers
 
-    def _prepared(self, hit: Hit, raws: Sequence[RawEvent | Refused], now: float) -> list[NewEvent | Refused]:
+    def visitors(self, source: str) -> Visitors:
+        """The visitors of a source; the store is open by now, whose secret signs."""
+        found = self._visitors.get(source)
+        if found is None:
+            found = self._visitors[source] = Visitors(self._identities[source], self._store.salt)
+        return found
+
+    def _prepared(
+        self, hit: Hit, visitor: Visitor | None, raws: Sequence[RawEvent | Refused], now: float
+    ) -> list[NewEvent | Refused]:
         """Some events of a hit, ready to be stored."""
         counts: dict[str, int] = {}
-        results = [raw if isinstance(raw, Refused) else self._prepare(raw, hit, now, counts) for raw in raws]
+        results = [raw if isinstance(raw, Refused) else self._prepare(raw, hit, visitor, now, counts) for raw in raws]
         for dialect, count in counts.items():
             self._meter.received(hit.source, dialect, count)
         return results
 
-    def _prepare(self, raw: RawEvent, hit: Hit, now: float, counts: dict[str, int]) -> NewEvent | Refused:
+    def _prepare(
+        self, raw: RawEvent, hit: Hit, visitor: Visitor | None, now: float, counts: dict[str, int]
+    ) -> NewEvent | Refused:
         normal = normalise(raw, hit, now)
         if isinstance(normal, Refused):
             return normal
@@ -88,7 +105,7 @@ class DurableIntake:
         counts[raw.dialect] = counts.get(raw.dialect, 0) + 1
         named = checkout.keys(self._store.salt, hit.source, normal.data)
         data, signals = self._carried(raw.dialect, named, normal.data, hit) if named else (normal.data, ())
-        data = self._settle_consent(describe(enrich(data, hit), hit, self._pace.suspicions(hit)), hit, signals)
+        data = self._settle_consent(describe(enrich(data, hit), hit, self._pace.suspicions(hit)), hit, visitor, signals)
         body = bytes(memoryview(orjson.dumps(data)))  # a copy: what orjson makes keeps its buffer of several KiB
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")
@@ -107,17 +124,34 @@ class DurableIntake:
         carried = checkout.choose(self._store.salt, named, found, data)
         return (checkout.fill(data, carried, hit.received), checkout.signals(carried)) if carried else (data, ())
 
-    def _settle_consent(self, data: dict[str, Any], hit: Hit, carried: Sequence[Signal]) -> dict[str, Any]:
+    def _settle_consent(
+        self, data: dict[str, Any], hit: Hit, visitor: Visitor | None, carried: Sequence[Signal]
+    ) -> dict[str, Any]:
         data["consent"] = consent = decide(data, hit, self._rules[hit.source], carried)
         table = self._store.withdrawals
         if table:
             people = subjects(self._store.salt, hit.source, data)
+            if visitor:
+                people += subjects(self._store.salt, hit.source, visitor.subject)
             data["consent"] = consent = narrow(consent, withdrawn_purposes(hit.received, people, table))
+        if visitor:
+            data = visitor.fill(data)
         needs = self._needs[hit.source]
         if not needs:
             return data
         reasons = [refuses(consent, need) for need in needs]
         return data if None in reasons else hollow(data, reasons[0] or "")
+
+
+def _with_cookies(answers: list[Taken | Refused], lines: bytes) -> list[Taken | Refused]:
+    """The answers, the last event that was taken with what the browser shall keep."""
+    if lines:
+        for at in range(len(answers) - 1, -1, -1):
+            answer = answers[at]
+            if not isinstance(answer, Refused):
+                answers[at] = answer._replace(cookies=lines)
+                break
+    return answers
 
 
 def _new_event(data: Mapping[str, Any], normal: Normalised, body: bytes, hit: Hit, contexts: tuple[Context, ...]) -> NewEvent:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 
 from gateway.config.addresses import base_url, host, is_loopback, listen_address, measurement_id, origin, url_path, write_key
 from gateway.config.hooks import Hooks
+from gateway.config.identity import Identity
 from gateway.config.links import Links
 from gateway.config.strict import Strict
 from gateway.errors import Problem
@@ -227,6 +228,7 @@ class Source(Strict):
     )
     hooks: Hooks = Field(default=Hooks(), description="shops whose webhooks are taken, each with its secret")
     links: Links = Field(default=Links(), description="links in e-mails: opens and clicks")
+    identity: Identity = Field(default=Identity(), description="first-party cookies by which visitors are known again")
     null_origin: bool = Field(
         default=False,
         description="take hits of sandboxed frames, which send `Origin: null`: Shopify's custom pixels; they read no answer",

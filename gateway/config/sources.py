@@ -14,7 +14,7 @@ from gateway.config.words import shown
 from gateway.errors import Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-_SECRET_KEYS = ("server_keys", "hooks", "links")
+_SECRET_KEYS = ("server_keys", "hooks", "links", "identity")
 """Keys of a source under which references are read."""
 NAME_RULE = "a name has letters, digits, - and _, at most 100"
 
@@ -33,7 +33,16 @@ def source(name: str, tree: MarkedMap, references: References, *, lab: bool, at:
         else:
             references.refuse(MarkedMap(tree.mark, {key: tree[key]}, {key: tree.marks[key]}), at)
     said = references.take_problems()
-    problems = [] if lab else [*_server_keys(tree, name, prefix), *_hooks(tree, prefix), *_links(tree, name, prefix)]
+    problems = (
+        []
+        if lab
+        else [
+            *_server_keys(tree, name, prefix),
+            *_hooks(tree, prefix),
+            *_links(tree, name, prefix),
+            *_identity(tree, name, prefix),
+        ]
+    )
     keys = tree.get("server_keys")
     known = MarkedMap(tree.mark, dict(tree), tree.marks)
     if isinstance(keys, MarkedList):
@@ -66,6 +75,13 @@ def _hooks(tree: MarkedMap, prefix: str) -> list[Problem]:
             if isinstance(one, Scalar) and (why := written_secret(one, f"{shop}_SECRET".upper()))
         ]
     return problems
+
+
+def _identity(tree: MarkedMap, name: str, prefix: str) -> list[Problem]:
+    identity = tree.get("identity")
+    key = identity.get("key") if isinstance(identity, MarkedMap) else None
+    why = written_secret(key, f"{name}_IDENTITY_KEY".upper().replace("-", "_")) if isinstance(key, Scalar) else None
+    return [Problem(f"{prefix}identity.key {why}", key.mark.file, key.mark.line)] if why and isinstance(key, Scalar) else []
 
 
 def _links(tree: MarkedMap, name: str, prefix: str) -> list[Problem]:

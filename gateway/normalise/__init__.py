@@ -13,6 +13,7 @@ needs no cleaning) and one call of the schema's validator; everything slower hap
   a repeat, whatever was the time of sending, the address or the order of keys. How a GA4 hit was sent (its
   counters and timings) does not count either. An order that goes by its own id is told by browser and shop in different
   words: of it only value and currency count, of a checkout that goes by its token nothing but its name.
+- **URLs** of the page lose e-mail addresses and tokens (`scrub`).
 - **Consent**: an unreadable word for a purpose counts as denied; only what a client may say of consent is kept.
 """
 
@@ -28,7 +29,7 @@ from pydantic import ValidationError
 from gateway.clock import iso
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.event import adapter, uuid7
-from gateway.normalise import commerce, fields, moment, values, vocabulary
+from gateway.normalise import commerce, fields, moment, scrub, values, vocabulary
 from gateway.receive.hit import Hit, RawEvent
 
 MAX_ID = 200
@@ -79,6 +80,7 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     data["source"] = hit.source
     data["dialect"] = raw.dialect
     valid = _validated(data, dropped)
+    scrub.scrub(valid, dropped)
     content = _lasting(raw, content)
     digest = _order_digest(valid) or _digest(name, raw.time, content)
     return Normalised(valid, event_id is not None, digest, tuple(dropped))

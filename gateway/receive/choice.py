@@ -3,7 +3,7 @@
     {"user": {"email": "…"}, "ids": {"ga_client_id": "…"}, "consent": {"ad_storage": "denied", "analytics_storage": "granted"}}
 
 At least one identifier says whose choice it is and at least one purpose what was chosen. A browser may leave the
-identifiers to its cookies (`_fbp`, `_ga`, `_ttp`).
+identifiers to its cookies (`_fbp`, `_ga`, `_ttp`, and the one that we set, whatever its name).
 """
 
 from __future__ import annotations
@@ -30,11 +30,18 @@ _COOKIES = {
 }
 
 
+_OURS = re.compile(r"1\.([A-Za-z0-9_-]{22})\.\d{9,11}\.\d{9,11}\.[A-Za-z0-9_-]{0,8}\.[A-Za-z0-9_-]{16}", re.ASCII)
+"""The form of our own id; nobody is harmed by one that is not ours, as a body may name anybody too."""
+
+
 class Consents(Protocol):
     """Who keeps choices (gateway/consents.py)."""
 
-    async def choose(self, hit: Hit, user: dict[str, Any], ids: dict[str, Any], consent: dict[str, Any]) -> None:
-        """Returns once the choice holds: no request that begins later breaks it. Raises QueueFull."""
+    async def choose(self, hit: Hit, user: dict[str, Any], ids: dict[str, Any], consent: dict[str, Any]) -> bytes | None:
+        """Returns once the choice holds: no request that begins later breaks it. Raises QueueFull.
+
+        What it returns are Set-Cookie lines, complete with their line ends, for the browser that sent the choice.
+        """
 
 
 def read_choice(hit: Hit) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -49,7 +56,10 @@ def read_choice(hit: Hit) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any
     user = _identifiers(value.get("user"), IDENTIFIERS)
     ids = _identifiers(value.get("ids"), None)
     if hit.browser:
-        ids = {**cookie_ids(hit.headers.get("cookie", "")), **ids}
+        header = hit.headers.get("cookie", "")
+        ids = {**cookie_ids(header), **ids}
+        if "anonymous_id" not in user and (own := _own_id(header)):
+            user = {**user, "anonymous_id": own}
     consent = _consent(value.get("consent"))
     if not user and not ids:
         raise Malformed("say whose choice it is: user.id, user.anonymous_id, user.email, user.phone or one of ids")
@@ -67,6 +77,12 @@ def cookie_ids(header: str) -> dict[str, Any]:
             if match:
                 found.setdefault(key, match[1])
     return found
+
+
+def _own_id(header: str) -> str | None:
+    """The visitor's id in the cookie that the gateway set."""
+    values = (pair.partition("=")[2].strip() for pair in header.split(";"))
+    return next((match[1] for value in values if (match := _OURS.fullmatch(value))), None)
 
 
 def _identifiers(given: Any, names: tuple[str, ...] | None) -> dict[str, Any]:

@@ -65,10 +65,15 @@ class RawEvent:
 
 
 class Taken(NamedTuple):
-    """An event that is on disk (or a duplicate of one that is)."""
+    """An event that is on disk (or a duplicate of one that is).
+
+    `cookies` are the Set-Cookie lines, complete with their line ends, that the browser of the hit shall get: what the last of
+    a hit's events says, empty for all others.
+    """
 
     id: str
     receipt: Receipt
+    cookies: bytes = b""
 
 
 class Intake(Protocol):

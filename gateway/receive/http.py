@@ -129,7 +129,7 @@ class Door:
             else:
                 visit = self._visit(rules, request, row, segment, query, started)
                 reply = await (self._hit(rules, visit, row) if isinstance(row, Dialect) else row.answer(visit))
-                cors = visit.cors
+                cors = visit.cors + visit.lines
         except Exception as error:  # noqa: BLE001  (boundary: whatever one request does, the listener goes on)
             reply = UNFORESEEN
             log.error("request failed", extra={"route": label, "error": type(error).__name__, "at": places(error)})
@@ -170,6 +170,8 @@ class Door:
         for result in results:
             if isinstance(result, Refused):
                 self.meter.refused(row.path, result.reason)
+            elif result.cookies:
+                visit.lines += result.cookies
         return answers.accepted(results)
 
     def _not_taken(self, visit: Visit, answers: Answers, error: Refused | QueueFull, events: int = 1) -> Reply:
@@ -193,7 +195,7 @@ class Door:
             check_version(visit.request)
             hit = await self._rules.identify(visit, self._body_seconds, inner_key=lambda body, _query: body_key(body))
             user, ids, consent = read_choice(hit)
-            await self._consents.choose(hit, user, ids, consent)
+            visit.lines += await self._consents.choose(hit, user, ids, consent) or b""
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, NATIVE, error)
         return CHOSEN

@@ -23,8 +23,9 @@ class Visit:
     """A request on its way through the checks.
 
     `segment` is what the row's `{name}` stands for; `headers` and `query` are clean (gateway/receive/clean.py); `cors`
-    are the header lines that let the page read the reply, empty until its origin was found on the list. `started` is
-    monotonic, `received` wall time; `link` is what the token of an e-mail's link says, and its payload.
+    are the header lines that let the page read the reply, empty until its origin was found on the list, `lines` those that
+    set its cookies. `started` is monotonic, `received` wall time; `link` is what the token of an e-mail's link says, and its
+    payload.
     """
 
     request: web.BaseRequest
@@ -36,6 +37,7 @@ class Visit:
     started: float
     received: float
     cors: bytes = b""
+    lines: bytes = b""
     link: tuple[Link, bytes] | None = None
 
     def hit(self, speaker: Speaker, body: bytes, *, hasty: bool = False) -> Hit:

@@ -56,7 +56,7 @@ class Receiver:
         store.salt, store.withdrawals = welcome[2]
         clock = Clock.from_environment()
         self._intake = DurableIntake(self._config, store, self._needs(self._config), self._meter, clock)  # type: ignore[arg-type]
-        consents = StoredConsents(store)  # type: ignore[arg-type]
+        consents = StoredConsents(store, self._intake.visitors)  # type: ignore[arg-type]
         self._door = Door(self._config, self._intake, consents, self._meter, clock, ready=self._ready)
         listener = Listener(self._door, self._config.listen, listening=self._listening)
         await listener.start()
