@@ -76,7 +76,7 @@ EVENT: dict[str, Any] = {
     },
     "page": {"url": f"https://shop.example/{MARK}?email={MARK}", "title": MARK, "referrer": f"https://r.example/?q={MARK}"},
     "ids": {"ga_client_id": f"{MARK}.1", "fbp": f"fb.1.1795514000000.{MARK}", "fbc": f"fb.1.1795514000000.{MARK}"},
-    "device": {"user_agent": f"Mozilla {MARK}"},
+    "device": {"user_agent": f"Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0 {MARK}"},
     "props": {"value": 42.5, "currency": "EUR", "transaction_id": f"T-{MARK}", "coupon": MARK, f"own_{MARK}": MARK},
     "items": [{"id": f"sku-{MARK}", "name": MARK, "price": 42.5, "quantity": 1}],
     "consent": dict.fromkeys(("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage"), "granted"),
