@@ -134,10 +134,11 @@ async def backlog(folder: Path) -> Measured:
                     break
             seconds = time.monotonic() - started
             drained = min(len(oracle.accepted.get(lane, ())) for lane in LANES)
+            coming = load.statuses[200] / seconds
         problems = await at_rest(gateway, oracle, vendors, duplicates=len(oracle.issued))
     pace = drained / seconds
-    figure = f"{queued} queued x 3: {pace:.0f}/s drained with {RATE}/s coming in, RSS {largest:.0f} MB"
-    return Measured(figure, problems).held_to(("RSS MB", largest, 400), ("2 x input / drain", 2 * RATE / pace, 1.0))
+    figure = f"{queued} queued x 3: {pace:.0f}/s drained with {coming:.0f}/s coming in, RSS {largest:.0f} MB"
+    return Measured(figure, problems).held_to(("RSS MB", largest, 400), ("2 x input / drain", 2 * coming / pace, 1.0))
 
 
 async def bombs(folder: Path) -> Measured:
