@@ -5,7 +5,7 @@ import random
 import resource
 import zlib
 from collections.abc import Callable
-from time import perf_counter
+from time import process_time
 
 import brotli
 import pytest
@@ -121,11 +121,11 @@ def test_random_damage_never_raises_anything_else(name: str) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 def test_fifty_bombs_cost_little_memory_and_time(coding: str) -> None:
     stream = bomb(coding)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, process_time()
     for _ in range(50):
         with pytest.raises(TooLarge):
             decode(stream, coding, LIMIT)
-    assert perf_counter() - started < 1
+    assert process_time() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 
@@ -134,10 +134,10 @@ def test_fifty_bombs_cost_little_memory_and_time(coding: str) -> None:
     [("gzip", gzip.compress(b"", mtime=0)), ("zstd", zstd_stream(b"")), ("gzip", gzip.compress(b"x", mtime=0))],
 )
 def test_thousands_of_members_are_refused_at_once(coding: str, piece: bytes) -> None:
-    started = perf_counter()
+    started = process_time()
     with pytest.raises(Malformed):
         decode(piece * (LIMIT // len(piece)), coding, LIMIT)
-    assert perf_counter() - started < 0.05
+    assert process_time() - started < 0.05
 
 
 def test_a_gzip_bomb_of_many_members_meets_the_same_limit() -> None:
