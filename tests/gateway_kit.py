@@ -125,7 +125,7 @@ def write_files(
     path = folder / "gateway.yaml"
     path.write_text(
         f"lab: true\nlisten: {listen}\nadmin:\n  listen: 127.0.0.1:0\nmetrics:\n  listen: 127.0.0.1:0\n"
-        f"{gateway}queue:\n  path: data\nsources:\n{sources}destinations: destinations/\n"
+        f"{gateway}queue:\n  path: data\n  ballast: 1MB\nsources:\n{sources}destinations: destinations/\n"
     )
     return path
 
