@@ -185,7 +185,8 @@ async def slow_clients(folder: Path) -> Measured:
             writer.close()
         problems = await at_rest(gateway, oracle, vendors)
     ratio = meanwhile / normal
-    figure = f"{count} connections: all closed {last:.1f} s after the last one opened, others' p99 {normal * 1000:.0f} to {meanwhile * 1000:.0f} ms"
+    figure = f"{count} connections: all closed {last:.1f} s after the last one opened, "
+    figure += f"others' p99 {normal * 1000:.0f} ms before, {meanwhile * 1000:.0f} ms meanwhile"
     most = 2.0 if FULL or meanwhile - normal > ROOM else ratio
     return Measured(figure, problems).held_to(("closed s", last, 12.0), ("p99 x", ratio, most))
 
