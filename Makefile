@@ -21,7 +21,7 @@ run: $(VENV)/.run  ## Start the demo on loopback: gateway, vendors' lab and a sh
 	@$(BIN)/tagway demo
 
 test: $(VENV)/.dev check  ## Everything: format, lint, types, documentation, all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --reruns 2
 
 test-fast: $(VENV)/.dev  ## The inner loop: no test that starts other programs or takes over a second
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' -x
