@@ -139,7 +139,7 @@ class Counts:
 
 def row(bar: Bar, found: Measured) -> str:
     """A line of the table."""
-    missed = "; ".join(found.problems).replace("|", "/").replace("\n", " ") or "held"
+    missed = "; ".join(found.problems).replace("|", "/").replace("\n", " ") or ("held" if FULL else "held at this size")
     return f"| {bar.number} | {bar.asked} | {found.figure or 'not measured'} | {missed} |"
 
 
