@@ -1,8 +1,8 @@
 """`tagway doctor`: what a browser meets at a tagging host, looked at from outside; nothing is sent but reads and preflights.
 
 Each check gives findings: fine, a warning or a fault, in a sentence, with what to do. The facts behind them are in
-docs/first-party.md where that exists, and in the sources named here: Safari keeps a server's cookie for seven days only where
-the host's address lies outside the site's own /16 (IPv4) or /64 (IPv6), or where the host is a CNAME to another site.
+docs/first-party.md: Safari keeps a server's cookie for seven days only where the host's address lies outside the site's own
+/16 (IPv4) or /64 (IPv6), or where the host is a CNAME to another site.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import timeit
 from base64 import b64encode
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 from urllib.parse import quote
 
 import orjson
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.config.models import SourceConsent
+from gateway.config.models import ConsentTool, SourceConsent
 from gateway.consent import iab, tools
 from gateway.consent.decide import decide
 from gateway.consent.gate import Need, refuses
@@ -240,6 +242,14 @@ def test_no_json_in_a_cookie_raises(name: str, value: Any) -> None:
     text = orjson.dumps(value)
     decided(f"{name}={quote(text.decode())}")
     decided(f"{name}7={b64encode(text).decode()}")
+
+
+def test_every_tool_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "consent.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page.partition("| `cmp` |")[2], re.M))
+    for tool in tools.TOOLS:
+        assert f"`{tool.cookie}`" in rows[tool.name]
+    assert {*rows, "osano", "auto"} == set(get_args(ConsentTool))
 
 
 def test_without_any_signal_the_readers_cost_next_to_nothing() -> None:

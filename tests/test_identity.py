@@ -196,6 +196,16 @@ async def test_a_withdrawal_is_known_by_the_cookie_alone(browser: Browser) -> No
     assert browser.told == ["-_tw_id", "-_tw_sid"]
 
 
+async def test_behind_a_proxy_the_host_is_the_one_that_the_browser_asked(tmp_path: Path) -> None:
+    proxied = "trusted_proxies: [private]\n"
+    async with running(tmp_path, HOOK, sources=SOURCES, gateway=proxied) as up:
+        own = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Host": "www.shop.example", "Host": "gateway.internal"}
+        browser = Browser(up, **own)
+        await browser.send()
+        assert all("; Domain=shop.example; Secure" in line for line in browser.lines)
+        assert browser.told
+
+
 # -- who may -----------------------------------------------------------------------------------------------------------
 
 
@@ -498,7 +508,7 @@ def test_no_cookie_and_no_url_break_a_visitor(cookie: str, page: str, referrer: 
     visitors = Visitors(Identity(domain="shop.example", linked=["brand.example"]), b"salt")
     sealed = visitors.signer.sealed("click", f"1|{page}")
     headers = {"cookie": f"_tw_id={cookie}; _tw_sid={cookie}; _tw_click={sealed}; _fbc={page}", "sec-fetch-site": "same-site"}
-    hit = Hit("POST", "/v1/events", "", {**headers, "host": page}, b"", "shop", START, browser=True)
+    hit = Hit("POST", "/v1/events", "", headers, b"", "shop", START, browser=True, host=page)
     visitor = visitors.of(hit)
     assert visitor is not None
     data = {

@@ -11,7 +11,7 @@ from gateway.config.strict import Strict
 
 SHORTEST_KEY = 16
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
-_DOMAIN = re.compile(r"(?=.{3,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.ASCII)
+DOMAIN = re.compile(r"(?=.{3,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.ASCII)
 
 
 def _cookie(value: str) -> str:
@@ -22,7 +22,7 @@ def _cookie(value: str) -> str:
 
 def _domain(value: str) -> str:
     name = value.strip().lower().removeprefix(".")
-    if not _DOMAIN.fullmatch(name):
+    if not DOMAIN.fullmatch(name):
         raise ValueError("must be the site's own domain such as .shop.example")
     return name
 

@@ -60,6 +60,11 @@ def _source(name: str, source: Source) -> Iterator[str]:
     for origin in source.origins:
         if origin.startswith("http://") and not is_loopback(_host_of(origin)):
             yield f"sources.{name}.origins: {origin} is without https: anybody on the way can read and change the hits"
+    domain = source.identity.domain
+    for host in source.hosts if domain else ():
+        name_of_it = _host_of(f"https://{host}")
+        if name_of_it != domain and not name_of_it.endswith(f".{domain}"):
+            yield f"sources.{name}.identity.domain: {host} is not under {domain}, so its cookies are its own alone"
     consent = source.consent
     if consent.unknown == "jurisdiction" and consent.jurisdiction == "opt_in":
         yield f"sources.{name}.consent: unknown: jurisdiction with jurisdiction: opt_in is the same as unknown: denied"

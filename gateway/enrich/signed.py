@@ -7,13 +7,15 @@ value of one cookie is none of another, and one that a page or another subdomain
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
+from collections.abc import Mapping
 from hashlib import blake2b
 
 from gateway.receive.cookies import cookies, decoded
 
 _MAC_BYTES = 12
 _WHO_BYTES = 6
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Signer:
@@ -31,12 +33,14 @@ class Signer:
         value, _, mac = text.rpartition(".")
         return value if value and hmac.compare_digest(mac.encode("utf-8", "replace"), self._mac(kind, value).encode()) else None
 
-    def found(self, kind: str, name: str, header: str) -> str | None:
-        """The value of the first cookie of a name that is ours."""
-        for other, text in cookies(header):
-            if other == name and (value := self.opened(kind, decoded(text))) is not None:
-                return value
-        return None
+    def found(self, kinds: Mapping[str, str], header: str) -> dict[str, str]:
+        """Of each cookie's name in `kinds` (name → kind) the value of the first one that is ours."""
+        values: dict[str, str] = {}
+        for name, text in cookies(header):
+            kind = kinds.get(name)
+            if kind is not None and kind not in values and (value := self.opened(kind, decoded(text))) is not None:
+                values[kind] = value
+        return values
 
     def who(self, user_id: str) -> str:
         """A short keyed name for a user id: tells two users of one device apart, and nothing else."""
@@ -48,7 +52,8 @@ class Signer:
 
 
 def _text(digest: bytes) -> str:
-    return urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+    """Digests are a multiple of three bytes long: there is no padding."""
+    return b2a_base64(digest, newline=False).translate(_URL_SAFE).decode("ascii")
 
 
 class Place:

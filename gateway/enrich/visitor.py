@@ -20,7 +20,7 @@ All are HttpOnly and signed; of duplicates the first that is ours counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from secrets import token_urlsafe
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -45,7 +45,12 @@ NOT_A_VISIT = frozenset({"email", "click", "shopify", "woocommerce", "stripe"})
 """Dialects whose hits are no visit of a page."""
 _SITES = ("same-origin", "same-site")
 _ID = re.compile(r"1\.([A-Za-z0-9_-]{22})\.(\d{9,11})\.(\d{9,11})\.([A-Za-z0-9_-]{0,8})", re.ASCII)
+_FBC = re.compile(r"fb\.\d\.\d{10,16}\.[A-Za-z0-9_.~=+/-]{1,512}", re.ASCII)
 _SID = re.compile(r"(\d{9,11})\.(\d{1,9})\.(\d{9,11})", re.ASCII)
+
+
+Line = tuple[str, str, int, bool]
+"""A cookie to set: name, value, seconds (0 deletes it), and whether scripts are kept from it."""
 
 
 class Visit(NamedTuple):
@@ -63,6 +68,7 @@ class Visitors:
         self.rules = rules
         self.make = make
         self.signer = Signer(rules.key.get_secret_value().encode() if rules.key else secret)
+        self.kinds = {rules.cookie: "id", SESSION: "sid", CLICKS: "click"}
 
     def of(self, hit: Hit) -> Visitor | None:
         """The visitor of a hit; None where it is no page of this site that sent it."""
@@ -74,30 +80,32 @@ class Visitors:
         """The id in a Cookie header, by which a visitor's choice is known."""
         if self.rules.cookie not in header:
             return None
-        match = _ID.fullmatch(self.signer.found("id", self.rules.cookie, header) or "")
+        match = _ID.fullmatch(self.signer.found(self.kinds, header).get("id", ""))
         return match[1] if match else None
 
     def forget(self, hit: Hit) -> bytes:
         """The Set-Cookie lines that delete what a browser keeps of ours."""
-        return b"".join(self._place(hit).line(name, "", 0) for name in self._kept(hit))
+        return b"".join(self.place(hit).line(name, "", 0) for name in self.kept(hit))
 
     def refused(self, hit: Hit, denied: Collection[str]) -> bytes:
         """The Set-Cookie lines for a browser whose visitor denied these purposes."""
         if {"ad_storage", "analytics_storage"} <= set(denied):
             return self.forget(hit)
-        if "ad_storage" in denied and CLICKS in self._kept(hit):
-            return self._place(hit).line(CLICKS, "", 0)
+        if "ad_storage" in denied and CLICKS in self.kept(hit):
+            return self.place(hit).line(CLICKS, "", 0)
         return b""
 
-    def _kept(self, hit: Hit) -> list[str]:
-        header = hit.headers.get("cookie", "")
-        return [name for name in (self.rules.cookie, SESSION, CLICKS) if f"{name}=" in header]
-
-    def _place(self, hit: Hit) -> Place:
-        host = host_name(hit.headers.get("host", ""))
+    def place(self, hit: Hit) -> Place:
+        """Where cookies for this hit's browser live."""
+        host = host_name(hit.host)
         domain = self.rules.domain
         inside = domain is not None and (host == domain or host.endswith(f".{domain}"))
         return Place(domain if inside else None, secure=not is_loopback(host))
+
+    def kept(self, hit: Hit) -> list[str]:
+        """The names of our cookies that a browser sent, theirs or not."""
+        header = hit.headers.get("cookie", "")
+        return [name for name in self.kinds if f"{name}=" in header]
 
     def _first_party(self, hit: Hit) -> bool:
         headers = hit.headers
@@ -110,7 +118,7 @@ class Visitors:
             page = urlsplit(headers.get("origin") or headers.get("referer") or "").hostname
         except ValueError:
             return False
-        return bool(page) and self._related(str(page), host_name(headers.get("host", "")))
+        return bool(page) and self._related(str(page), host_name(hit.host))
 
     def _related(self, page: str, host: str) -> bool:
         domain = self.rules.domain
@@ -127,7 +135,7 @@ class Visitor:
         self._all = visitors
         self._hit = hit
         self._now = int(hit.received)
-        self._kept = visitors._kept(hit)
+        self._kept = visitors.kept(hit)
         self._read = False
         self._storage: bool | None = None
         self._ads: bool | None = None
@@ -137,7 +145,7 @@ class Visitor:
         self._sid: Visit | None = None
         self._clicks: tuple[clicks.Click, ...] = ()
         self._was: tuple[Visit | None, tuple[clicks.Click, ...]] = (None, ())
-        self._meta: dict[str, str] = {}
+        self._ids: Mapping[str, Any] = {}
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -173,14 +181,13 @@ class Visitor:
         if self._read:
             return
         self._read = True
-        header = self._hit.headers.get("cookie", "")
-        signer = self._all.signer
         if self._kept:
-            if match := _ID.fullmatch(signer.found("id", self._all.rules.cookie, header) or ""):
+            found = self._all.signer.found(self._all.kinds, self._hit.headers.get("cookie", ""))
+            if match := _ID.fullmatch(found.get("id", "")):
                 self._id, self._created, self._renewed, self._who = match[1], int(match[2]), int(match[3]), match[4]
-            if match := _SID.fullmatch(signer.found("sid", SESSION, header) or ""):
+            if match := _SID.fullmatch(found.get("sid", "")):
                 self._sid = Visit(int(match[1]), int(match[2]), int(match[3]))
-            self._clicks = clicks.read(signer.found("click", CLICKS, header), self._now)
+            self._clicks = clicks.read(found.get("click"), self._now)
         self._was = (self._sid, self._clicks)
 
     def _recognise(self, event: dict[str, Any]) -> None:
@@ -231,27 +238,19 @@ class Visitor:
         filled = {**clicks.filling(self._clicks, ids), **ids}
         self._keep_fbc(filled, event["time"])
         if filled:
-            event["ids"] = filled
-        self._remember_meta(filled)
+            event["ids"] = self._ids = filled
 
     def _keep_fbc(self, ids: dict[str, Any], time: str) -> None:
         """`fbc` of a click is made once: with the time at which the click was first seen."""
         first = next((click for click in self._clicks if click.name == "fbclid"), None)
         if first is None or ids.get("fbclid") != first.value:
             return
-        made_now = f"fb.1.{round(parse_instant(time) * 1000)}.{first.value}"
-        if ids.get("fbc") in (None, made_now):
+        if "fbc" not in ids:
             ids["fbc"] = f"fb.1.{first.at * 1000}.{first.value}"
-
-    def _remember_meta(self, ids: Mapping[str, Any]) -> None:
-        """Meta's own cookies that are worth setting again: those that came, and an `fbc` of a new click."""
-        header = self._hit.headers.get("cookie", "")
-        held = vendor_cookies.read(header).ids if "_fb" in header else {}
-        if "fbp" in held and held["fbp"] == ids.get("fbp"):
-            self._meta["_fbp"] = held["fbp"]
-        fbc = ids.get("fbc")
-        if isinstance(fbc, str) and re.fullmatch(r"fb\.\d\.\d{10,16}\.[A-Za-z0-9_.~=+/-]{1,512}", fbc):
-            self._meta["_fbc"] = fbc
+            return
+        made_now = f"fb.1.{round(parse_instant(time) * 1000)}.{first.value}"
+        if ids["fbc"] == made_now:
+            ids["fbc"] = f"fb.1.{first.at * 1000}.{first.value}"
 
     def cookies(self) -> bytes:
         """The Set-Cookie lines for the reply; empty for most hits."""
@@ -259,27 +258,38 @@ class Visitor:
             return b""
         if not self._storage:
             return self._all.forget(self._hit) if self._kept else b""
-        place = self._all._place(self._hit)
-        lines = self._lines(place)
+        fresh = [*self._own(), *self._meta()]
         if self._ads is False and CLICKS in self._kept:
-            lines.append(place.line(CLICKS, "", 0))
-        return b"".join(lines)
+            fresh.append((CLICKS, "", 0, True))
+        if not fresh:
+            return b""
+        place = self._all.place(self._hit)
+        return b"".join(place.line(name, value, age, hidden=hidden) for name, value, age, hidden in fresh)
 
-    def _lines(self, place: Place) -> list[bytes]:
-        rules, signer, lines = self._all.rules, self._all.signer, []
-        renew = self._now - self._renewed >= DAY
-        if renew:
+    def _own(self) -> Iterator[Line]:
+        """Our cookies that are due."""
+        seal, lasting = self._all.signer.sealed, self._all.rules.days * DAY
+        if self._due():
             value = f"1.{self._id}.{self._created}.{self._now}.{self._who}"
-            lines.append(place.line(rules.cookie, signer.sealed("id", value), rules.days * DAY))
+            yield self._all.rules.cookie, seal("id", value), lasting, True
         sid, was = self._sid, self._was[0]
         if sid and (was is None or sid.start != was.start or sid.last - was.last >= SESSION_EVERY):
-            value = f"{sid.start}.{sid.number}.{sid.last}"
-            lines.append(place.line(SESSION, signer.sealed("sid", value), rules.days * DAY))
+            yield SESSION, seal("sid", f"{sid.start}.{sid.number}.{sid.last}"), lasting, True
         if self._ads and self._clicks != self._was[1]:
-            value = signer.sealed("click", clicks.written(self._clicks))
-            lines.append(
-                place.line(CLICKS, value, clicks.left(self._clicks, self._now)) if self._clicks else place.line(CLICKS, "", 0)
-            )
-        if self._ads and rules.domain and (renew or self._clicks != self._was[1]):
-            lines += [place.line(name, value, META_DAYS * DAY, hidden=False) for name, value in self._meta.items()]
-        return lines
+            value = seal("click", clicks.written(self._clicks)) if self._clicks else ""
+            yield CLICKS, value, clicks.left(self._clicks, self._now), True
+
+    def _due(self) -> bool:
+        return self._now - self._renewed >= DAY
+
+    def _meta(self) -> Iterator[Line]:
+        """Meta's own cookies, to be set again: those that came, and an `fbc` of a new click."""
+        if not (self._ads and self._all.rules.domain and (self._due() or self._clicks != self._was[1])):
+            return
+        header = self._hit.headers.get("cookie", "")
+        held = vendor_cookies.read(header).ids if "_fb" in header else {}
+        if "fbp" in held and held["fbp"] == self._ids.get("fbp"):
+            yield "_fbp", held["fbp"], META_DAYS * DAY, False
+        fbc = self._ids.get("fbc")
+        if isinstance(fbc, str) and _FBC.fullmatch(fbc):
+            yield "_fbc", fbc, META_DAYS * DAY, False

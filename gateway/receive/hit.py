@@ -22,7 +22,8 @@ class Hit(NamedTuple):
     trusted, None when unknown; `browser` tells that the request carries Origin, Referer, Cookie or Sec-Fetch-*;
     `server` that a secret server key spoke; `trusts_body` is then true, or where no browser header came: IP and user
     agent in the body count. `bot_score` is a trusted proxy's word (0 to 100). `hasty` tells that somebody nearby asked for
-    another link of the same copy of an e-mail a moment ago.
+    another link of the same copy of an e-mail a moment ago. `host` is the name that the client asked for, as far as proxies
+    are trusted.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Hit(NamedTuple):
     server: bool = False
     bot_score: int = 0
     hasty: bool = False
+    host: str = ""
 
     @property
     def trusts_body(self) -> bool:

@@ -57,5 +57,6 @@ class Visit:
             browser=not _BROWSER.isdisjoint(headers),
             server=speaker.server,
             bot_score=client.bot_score,
+            host=client.host,
             hasty=hasty,
         )

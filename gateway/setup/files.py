@@ -14,12 +14,14 @@ from typing import Any
 
 import orjson
 
+from gateway.config.identity import DOMAIN
 from gateway.config.schema import schema
 from gateway.config.tree import plain
 from gateway.manifest import Manifest, SettingSpec
 from gateway.setup import shopify
 from gateway.setup.block_lists import Names, block_lists
 from gateway.setup.keys import variable_of
+from gateway.setup.site import same_site, site_name
 
 SCHEMAS = ("gateway", "destination")
 _SETTING = re.compile(r"\$setting\.([a-z][a-z0-9_]*)")
@@ -95,12 +97,21 @@ sources:
 {origins}
     write_keys:                          # public: they stand in the page's source
       - {site.write_key}
-{shopify.SETTINGS if site.shopify else ""}    consent:
+{shopify.SETTINGS if site.shopify else ""}{_identity(site)}    consent:
       unknown: denied                    # what silence means: denied, or jurisdiction (as the country's law has it)
       jurisdiction: auto                 # auto (needs a country), opt_in, opt_out or none
 
 destinations: destinations/              # a folder beside this file: one file each, named after it
 """
+
+
+def _identity(site: Site) -> str:
+    """The domain that pages and gateway share, where there is one for their cookies."""
+    name = site_name(site.origins)
+    if not same_site(site.host, site.origins) or not DOMAIN.fullmatch(name):
+        return ""
+    about = "# first-party cookies, only where consent allows them: docs/first-party.md"
+    return f"    identity:                            {about}\n      domain: .{name}\n"
 
 
 def destination_yaml(manifest: Manifest, sources: Sequence[str]) -> str:
