@@ -3,8 +3,8 @@
     async with shop_and_gateway(tmp_path, lab) as site:
         await chromium_thread(visit, site)        # `visit(browser, site)` plays, by Playwright's blocking calls
 
-The pages are at http://shop.example, the gateway at http://t.shop.example (the same site) and http://t.other.example (another
-site): both are this machine, by Chromium's own table of names.
+The pages are at http://shop.example, the gateway at http://t.shop.example (the same site) and http://localhost (another site,
+to which third-party cookies could go): all are this machine, by Chromium's own table of names.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ class Site:
     @property
     def foreign_host(self) -> str:
         """The gateway under a name of another site."""
-        return f"http://t.other.example:{self.gateway_port}"
+        return f"http://localhost:{self.gateway_port}"
 
     def sources(self, more: str = "") -> str:
         """The source of these pages."""
         return (
-            f"  shop:\n    hosts: [t.shop.example, t.other.example]\n    origins: ['{self.url}']\n    write_keys: [wk_shop]\n"
+            f"  shop:\n    hosts: [t.shop.example]\n    origins: ['{self.url}']\n    write_keys: [wk_shop]\n"
             f"    ga4_ids: [G-TEST12345]\n{more}"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Request
 
 from gateway.lab.server import Lab
 from tests.browser_kit import AGENT, BrowserThread, Site, arrived, browser_thread, gateway_of, shop_and_gateway, site
@@ -34,6 +33,8 @@ ANSWERED = """<script>
 </script>"""
 """The recipe's stub, so that what is said before the tag is there waits for it."""
 ALL_GRANTED, ALL_DENIED = GRANTED, DENIED
+CONFIRMED = "'_tw' in localStorage && Object.keys(localStorage).every((key) => !key.startsWith('_tw:'))"
+"""The gateway has confirmed every event, where the visitor allows them to be kept until then."""
 TALL = "<div style='height: 4000px'>much to read</div>"
 TC_MEASUREMENT = "CQuMEMAQuMEMAEsAEBENB4FgAIPAAAAAAAYgF5wAQF5gAAAA.IIzQEIAAgAEAAoABoAFQAOAAqABkADQAJgAWwA_ACOAXmAxkBkgEZgAA"
 """The visitor allows storage, measurement and statistics, to Google too, but no personal advertising."""
@@ -57,8 +58,19 @@ def shop(one: Site, attributes: str = "", **parts: str) -> None:
         one.pages[path] = page_of(one, attributes, **parts)
 
 
-def visit(browser: Browser, one: Site, play: Callable[[Page], Any], *, before: str = "", cookies: bool = True) -> Any:
-    """Somebody on the site; the page must hear of no error and ask nobody else for anything."""
+def visit(
+    browser: Browser,
+    one: Site,
+    play: Callable[[Page], Any],
+    *,
+    before: str = "",
+    cookies: bool = True,
+    until: Callable[[], bool] = lambda: True,
+) -> Any:
+    """Somebody on the site; the page must hear of no error and ask nobody else for anything.
+
+    The browser stays open until its hits were answered and, for those that leave with their page, until `until`.
+    """
     context = browser.new_context(user_agent=AGENT)
     if cookies:
         context.add_cookies([{"name": n, "value": v, "domain": ".shop.example", "path": "/"} for n, v in COOKIES.items()])
@@ -67,14 +79,24 @@ def visit(browser: Browser, one: Site, play: Callable[[Page], Any], *, before: s
     page = context.new_page()
     faults: list[str] = []
     elsewhere: list[str] = []
+    open_: set[Request] = set()
     ours = (one.url, one.tag_host, one.foreign_host, "data:")
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: None if request.url.startswith(ours) else elsewhere.append(request.url))
+    page.on("request", lambda request: open_.add(request) if request.method == "POST" else None)
+    page.on("framenavigated", lambda _frame: open_.clear())
+    page.on("response", lambda response: open_.discard(response.request))
+    page.on("requestfailed", lambda request: open_.discard(request))
     try:
         page.goto(one.url)
-        return play(page)
+        result = play(page)
+        page.wait_for_timeout(100)
+        for _ in range(150):
+            if until() and not open_:
+                break
+            page.wait_for_timeout(100)
+        return result
     finally:
-        page.wait_for_timeout(300)
         context.close()
         assert faults == []
         assert elsewhere == []
@@ -99,16 +121,6 @@ def one_of(lab: Lab, name: str) -> dict[str, Any]:
 async def idle(one: Site) -> None:
     assert one.gateway
     await one.gateway.idle()
-
-
-async def came(one: Site, lab: Lab, name: str) -> None:
-    """Wait for an event that leaves with its page, of which the page itself cannot tell."""
-    for _ in range(100):
-        await idle(one)
-        if name in names(lab):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{name} did not arrive: {names(lab)}")
 
 
 async def outcomes(one: Site, lane: str = "webhook") -> dict[str, int]:
@@ -169,8 +181,8 @@ async def test_what_is_said_while_the_page_goes_arrives(chrome: BrowserThread, t
         leave = f"<a href='/cart' onclick=\"tagway('event', 'add_to_cart', {{items: [{ITEM}]}})\">Add</a>"
         unload = "<script>addEventListener('pagehide', () => tagway('event', 'left'))</script>"
         shop(one, head=ANSWERED, body=leave + unload)
-        await chrome(visit, one, play)
-        await came(one, lab, "left")
+        await chrome(visit, one, play, until=lambda: "left" in names(lab))
+        await idle(one)
         assert names(lab).count("add_to_cart") == 1
         assert names(lab).count("left") == 1
         spent = [event["engagement_ms"] for event in arrived(lab) if event["page"]["url"] == f"{one.url}/"]
@@ -267,8 +279,7 @@ class TestConsent:
             base = page.url.rstrip("/")
             page.goto(base + "/product?gclid=Cj0KCQjwabcdefghij")
             page.evaluate("tagway('consent', 'granted')")
-            page.wait_for_timeout(400)
-            assert set(stored(page)) == {"_tw", "_tw_click"}
+            page.wait_for_function("Object.keys(localStorage).sort().join() === '_tw,_tw_click'")
             page.goto(base + "/cart")
             with page.expect_request("**/v1/consent*") as told:
                 page.evaluate("tagway('consent', 'denied')")
@@ -276,11 +287,10 @@ class TestConsent:
             assert said["consent"]["analytics_storage"] == "denied"
             assert said["ids"]["ga_client_id"] == "1098115397.1795514300"
             page.evaluate("tagway('event', 'search', {search_term: 'cup'})")
-            page.wait_for_timeout(400)
-            assert stored(page) == {}
+            page.wait_for_function("localStorage.length === 0")
             # The answer is another one again: the gateway must hear that before the next event
             page.evaluate("tagway('consent', 'granted'); tagway('event', 'login', {method: 'mail'})")
-            page.wait_for_timeout(400)
+            page.wait_for_function(CONFIRMED)
             page.goto(base + "/checkout")
             with page.expect_request("**/v1/events*"):
                 page.evaluate("tagway('consent', 'granted'); tagway('event', 'sign_up')")
@@ -354,12 +364,18 @@ class TestConsent:
             assert await outcomes(one, "meta") == {"skipped{consent}": 1}
 
 
-async def test_without_third_party_cookies_the_ids_come_from_the_page(chrome: BrowserThread, tmp_path: Path, lab: Lab) -> None:
+async def test_where_third_party_cookies_are_blocked_the_ids_come_from_the_page(
+    chrome: BrowserThread, tmp_path: Path, lab: Lab
+) -> None:
     def play(page: Page) -> None:
-        page.context.add_cookies([{"name": "_ga", "value": "GA1.1.1.2", "url": "http://t.other.example", "sameSite": "Lax"}])
+        cookie = {"name": "_ga", "value": "GA1.1.1.2", "domain": "localhost", "path": "/"}
+        page.context.add_cookies([{**cookie, "sameSite": "None", "secure": True}])
         with page.expect_request("**/v1/events*") as sent:
             page.evaluate("tagway('event', 'login')")
-        assert "cookie" not in sent.value.all_headers()
+        assert "cookie" not in sent.value.all_headers(), "this browser lets third-party cookies pass"
+        visited = page.goto(one.foreign_host + "/robots.txt")
+        assert visited
+        assert visited.request.all_headers()["cookie"] == "_ga=GA1.1.1.2", "it has one to send"
 
     async with shop_and_gateway(tmp_path, lab) as one:
         shop(one, head=ANSWERED, src=f"{one.foreign_host}/tag.js?k=wk_shop")
@@ -381,7 +397,7 @@ class TestWhileTheGatewayIsDown:
             kept["context"] = browser.new_context(user_agent=AGENT)
             page = kept["page"] = kept["context"].new_page()
             page.goto(one.url)
-            page.wait_for_timeout(300)
+            page.wait_for_function(CONFIRMED)
 
         def during(_browser: Browser) -> str:
             made = kept["page"].evaluate(f"tagway('event', 'purchase', {ORDER})")
@@ -394,9 +410,9 @@ class TestWhileTheGatewayIsDown:
             page = kept["page"]
             page.wait_for_timeout(3000)
             page.goto(one.url + "/thanks")
-            page.wait_for_function("Object.keys(localStorage).every((key) => !key.startsWith('_tw:'))")
+            page.wait_for_function(CONFIRMED)
             page.goto(one.url + "/")
-            page.wait_for_timeout(300)
+            page.wait_for_function(CONFIRMED)
             kept["context"].close()
 
         async with site() as one:
@@ -419,14 +435,14 @@ class TestWhileTheGatewayIsDown:
             kept["context"] = browser.new_context(user_agent=AGENT)
             page = kept["page"] = kept["context"].new_page()
             page.goto(one.url)
-            page.wait_for_timeout(300)
+            page.wait_for_function(CONFIRMED)
 
         def during(_browser: Browser) -> None:
             kept["page"].evaluate("tagway('event', 'login'); tagway('event', 'search', {search_term: 'cup'})")
             kept["page"].wait_for_timeout(300)
 
         def after(_browser: Browser) -> None:
-            kept["page"].wait_for_function("Object.keys(localStorage).every((key) => !key.startsWith('_tw:'))")
+            kept["page"].wait_for_function(CONFIRMED)
             kept["context"].close()
 
         async with site() as one:
@@ -670,8 +686,8 @@ async def test_the_blocks_of_the_recipe_measure_a_page(chrome: BrowserThread, tm
         head = lines[snippet].replace("{host}", one.tag_host)
         one.pages["/"] = f"<!doctype html><title>Shop</title>{head}<body>{lines[2]}</body>"
         one.pages["/sale"] = "<!doctype html><title>Sale</title>"
-        made, same = await chrome(visit, one, play)
-        await came(one, lab, "select_promotion")
+        made, same = await chrome(visit, one, play, until=lambda: "select_promotion" in names(lab))
+        await idle(one)
         bought = one_of(lab, "purchase")
         assert (bought["id"], same) == (made, True)
         assert bought["props"] == {"transaction_id": "1004", "value": 42.5, "currency": "EUR"}

@@ -84,7 +84,7 @@ export const consented = safe((): void => {
 });
 
 const commands: Record<string, (...given: any[]) => unknown> = {
-  event: (name: string, params?: Fields) => track(name, params),
+  event: (name: string, params?: Fields) => name && track(`${name}`, params),
   identify: (said: Fields) => {
     user = { ...user, ...copies(said) };
     return track('identify');
