@@ -147,7 +147,8 @@ async def test_a_visit_from_the_first_view_to_the_purchase_reaches_every_vendor(
 
     async with shop_and_gateway(tmp_path, lab) as one:
         shop(one)
-        made = await chrome(visit, one, play)
+        steps = ["view_item", "add_to_cart", "begin_checkout", "purchase"]
+        made = await chrome(visit, one, play, until=lambda: set(steps) <= set(names(lab)))
         await idle(one)
         assert UUID7.fullmatch(made)
         [meta] = [entry for entry in lab.inbox("meta") if entry.name == "Purchase"]
@@ -160,7 +161,7 @@ async def test_a_visit_from_the_first_view_to_the_purchase_reaches_every_vendor(
         assert ga4.payload["params"]["transaction_id"] == "o-1"
         assert all(entry.accepted for vendor in ("meta", "ga4", "tiktok") for entry in lab.inbox(vendor))
         shopping = [name for name in names(lab) if name not in ("page_view", "identify")]
-        assert shopping == ["view_item", "add_to_cart", "begin_checkout", "purchase"]
+        assert shopping == steps
         event = one_of(lab, "purchase")
         assert event["ids"]["ga_client_id"] == "1098115397.1795514300"
         assert event["user"]["id"] == "u-1"
@@ -316,7 +317,7 @@ class TestConsent:
         both = f"{gtag}; gtag('consent', 'default', {ALL_DENIED}); gtag('consent', 'update', {ALL_GRANTED})</script>"
         async with shop_and_gateway(tmp_path, lab) as one:
             shop(one, head=both)
-            await chrome(visit, one, play)
+            await chrome(visit, one, play, until=lambda: names(lab).count("page_view") == 2)
             await idle(one)
             assert names(lab) == ["page_view", "page_view"]
 
@@ -521,7 +522,7 @@ async def test_it_works_under_other_names(chrome: BrowserThread, tmp_path: Path,
     paths = "paths:\n  prefix: /m\n  events: e\n  tag: t.js\n"
     async with shop_and_gateway(tmp_path, lab, gateway=paths) as one:
         shop(one, head=ANSWERED, src=f"{one.tag_host}/m/t.js?k=wk_shop")
-        await chrome(visit, one, play)
+        await chrome(visit, one, play, until=lambda: names(lab).count("page_view") == 2)
         await idle(one)
         assert {url.removeprefix(one.tag_host) for url in asked} >= {"/m/t.js?k=wk_shop", "/m/e?k=wk_shop"}
         assert not any("/v1/events" in url for url in asked)
