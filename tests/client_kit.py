@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
+from tests.needs import program
 
 CLIENTS = Path(__file__).parent / "clients"
 CACHE = Path(__file__).parents[1] / ".cache"
@@ -34,11 +34,8 @@ async def run(*command: str, **environment: str) -> str:
 
 async def node_modules(folder: Path = CLIENTS) -> Path:
     """The installed packages of a folder with a lock file; says what is missing where nothing can be installed."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        hint = "node and npm are missing: `apt-get install nodejs npm`"
-        if os.environ.get("CI"):
-            pytest.fail(hint)
-        pytest.skip(hint)
+    program("node", "nodejs")
+    program("npm", "npm")
     wanted = b"".join((folder / name).read_bytes() for name in LOCK)
     cache = CACHE / folder.name
     mark = cache / "installed"

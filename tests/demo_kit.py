@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.faults.process import free_port
+from tests.needs import missing
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGS = (
@@ -114,9 +113,7 @@ def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
 def chromium(*more: str) -> Iterator[Browser]:
     """Debian's browser, with `more` on its command line; without it the test fails in CI and is skipped elsewhere."""
     if not CHROMIUM.exists():
-        if os.environ.get("CI"):
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
+        missing(INSTALL)
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGS, *more])
         yield browser

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,20 +14,12 @@ import yaml
 
 from gateway.config.load import load
 from gateway.observe.metrics import FAMILIES
+from tests.needs import program
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "deploy" / "prometheus" / "tagway.rules.yaml"
 GRAFANA = ROOT / "deploy" / "grafana"
 SUFFIXES = ("_bucket", "_count", "_sum")
-
-
-def program(name: str, package: str) -> str:
-    """The path of a Debian program; loud where it is missing."""
-    found = shutil.which(name)
-    if found is None:
-        words = f"{name} is missing: sudo apt-get install --no-install-recommends {package}"
-        pytest.fail(words) if os.environ.get("CI") else pytest.skip(words)
-    return found
 
 
 def rules() -> list[dict[str, Any]]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -22,6 +20,7 @@ import pytest
 
 from tests.docs_kit import ROOT, Block, Shell, blocks, missing_lines
 from tests.faults.process import free_port
+from tests.needs import program
 
 pytestmark = pytest.mark.slow
 PAGE = ROOT / "docs" / "start.md"
@@ -125,10 +124,7 @@ async def in_a_browser(snippet: str, call: str, gateway: str) -> None:
     """The snippet and the call on a page of https://shop.example; its hits go to the gateway as the browser sent them."""
     from playwright.async_api import async_playwright
 
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert not os.environ.get("CI"), "there is no chromium: apt-get install chromium"
-        pytest.skip("there is no chromium for the snippet: apt-get install chromium")
+    chromium = program("chromium", "chromium")
     sent: list[int] = []
     granted = snippet.replace('"default"', '"update"').replace('"denied"', '"granted"')
     assert granted.count("granted") == 4

@@ -20,6 +20,7 @@ import yaml
 
 from gateway.demo.shop import FILES
 from tests.demo_kit import demo_process
+from tests.needs import missing
 
 ROOT = Path(__file__).parents[1]
 HADOLINT = Path(sys.executable).parent / "hadolint"
@@ -169,7 +170,7 @@ def read_only(data: Path) -> list[str]:
     prefix = ["unshare", "--mount", *rights, "sh", "-ec", ONLY_DATA_WRITABLE, str(data)]
     probe = subprocess.run([*prefix, "touch", data.parent / "probe"], capture_output=True, text=True, check=False)
     if "Read-only file system" not in probe.stderr:
-        pytest.skip(f"this machine does not let us make a mount of our own: {probe.stderr.strip()}")
+        missing(f"this machine does not let us make a mount of our own: {probe.stderr.strip()}")
     return prefix
 
 

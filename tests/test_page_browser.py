@@ -6,7 +6,6 @@ Each test fails on an error in the console, on a request to any other host, and 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import time
@@ -20,6 +19,7 @@ import pytest
 
 from gateway.lab import Lab, start_lab
 from tests.gateway_kit import DENIED, GRANTED, Running, lab_files, purchase, running, write_files
+from tests.needs import missing
 
 pytestmark = pytest.mark.slow
 
@@ -87,9 +87,7 @@ async def gateway(tmp_path: Path, lab: Lab) -> AsyncIterator[Running]:
 @pytest.fixture
 async def chromium() -> AsyncIterator[Any]:
     if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no chromium: apt-get install chromium")
-        pytest.skip("there is no chromium: apt-get install chromium")
+        missing("there is no chromium: apt-get install chromium")
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:

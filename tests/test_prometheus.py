@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -17,9 +15,9 @@ from aiohttp import web
 
 from gateway.clock import Clock
 from gateway.observe.metrics import PrometheusMeter
+from tests.needs import program
 from tests.test_metrics import FakeStore, config, prepared
 
-INSTALL = "prometheus is missing: sudo apt-get install --no-install-recommends prometheus"
 CONFIG = """
 global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
 scrape_configs:
@@ -28,16 +26,6 @@ scrape_configs:
 """
 
 pytestmark = pytest.mark.slow
-
-
-def program(name: str) -> str:
-    """The path of a Debian program; loud where it is missing."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(INSTALL)
-        pytest.skip(INSTALL)
-    return found
 
 
 def free_port() -> int:
@@ -83,7 +71,7 @@ class Scraped:
 
 @pytest.fixture
 async def scraped(tmp_path: Path) -> AsyncIterator[Scraped]:
-    binary = program("prometheus")
+    binary = program("prometheus", "prometheus")
     meter, store = PrometheusMeter(Clock()), FakeStore({("shop", "meta", "purchase", "delivered", ""): 5})
     meter.attach(store, config("meta", "ga4"), prepared())  # type: ignore[arg-type]
     app = web.Application()
@@ -136,7 +124,7 @@ async def test_promtool_finds_nothing_to_complain_about() -> None:
     meter.request("/v1/events", 200, 0.004)
     meter.delivery("meta", 0.1)
     process = await asyncio.create_subprocess_exec(
-        program("promtool"),
+        program("promtool", "prometheus"),
         "check",
         "metrics",
         stdin=asyncio.subprocess.PIPE,

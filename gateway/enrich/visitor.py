@@ -211,7 +211,7 @@ class Visitor:
         elif at > held.last + IDLE:
             held = Visit(at, held.number + 1, at)
         elif at < held.start:
-            return  # of a time before this session, of which nothing is known
+            return  # older than the visit that is known
         self._sid = held = held._replace(last=max(at, held.last))
         event["session"] = {"id": str(held.start), "number": held.number, "started": iso(held.start)}
 
