@@ -190,14 +190,19 @@ class AdminApi:
 
     async def order(self, request: web.Request) -> web.Response:
         """The same of an order's events, newest first, with their stories."""
-        rows = await self._page.find_order(request.match_info["order"])
-        return await self._events(request, [(row.source, row.seq, row.body, row.received) for row in rows])
+        order = request.match_info["order"]
+        rows = await self._page.find_order(order)
+        return await self._events(request, [(row.source, row.seq, row.body, row.received) for row in rows], order)
 
-    async def _events(self, request: web.Request, found: Sequence[tuple[str, int, bytes, float]]) -> web.Response:
+    async def _events(
+        self, request: web.Request, found: Sequence[tuple[str, int, bytes, float]], order: str | None = None
+    ) -> web.Response:
         raw = wants_raw(request)
         rows = [Logged(source, number, "", event_id(body), at, body) for source, number, body, at in found]
         firings = [one for id_ in dict.fromkeys(row.event_id for row in rows) for one in await self._firings(id_)]
         stories = await self._page.stories(rows)
+        for story in stories:
+            story["order"] = story["order"] or order  # one that is known by its mark alone
         events = [
             {
                 "source": row.source,

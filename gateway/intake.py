@@ -1,9 +1,9 @@
 """From decoded events to disk: normalise, enrich, decide consent, append; one transaction a hit (design §1, §3).
 
 An event that no destination may have is stored hollow: id, name, time, source, consent and the reason, nothing of the
-person. What a browser keeps for us (gateway/enrich/visitor.py) is read and set by the consent of its events. An event of a
-shop's webhook first takes over what the browser of its checkout left (gateway/checkout.py). The same gate runs again before
-each request, so what is decided here only ever saves bytes.
+person; of an order's number a keyed hash (gateway/queue/barred.py). What a browser keeps for us (gateway/enrich/visitor.py)
+is read and set by the consent of its events. An event of a shop's webhook first takes over what the browser of its checkout
+left (gateway/checkout.py). The same gate runs again before each request, so what is decided here only ever saves bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gateway.errors import Refused, TooLarge
 from gateway.event import label
 from gateway.meter import Meter
 from gateway.normalise import Normalised, normalise
+from gateway.queue import barred
 from gateway.queue.base import CONTEXT_AGE, Context, NewEvent, Store
 from gateway.receive.hit import Hit, RawEvent, Taken
 from gateway.receive.shop import DIALECTS as SHOPS
@@ -140,7 +141,7 @@ class DurableIntake:
         if not needs:
             return data
         reasons = [refuses(consent, need) for need in needs]
-        return data if None in reasons else hollow(data, reasons[0] or "")
+        return data if None in reasons else hollow(data, reasons[0] or "", self._store.salt)
 
 
 def _with_cookies(answers: list[Taken | Refused], lines: bytes) -> list[Taken | Refused]:
@@ -167,6 +168,7 @@ def narrow(consent: dict[str, Any], purposes: frozenset[str]) -> dict[str, Any]:
     return {**consent, **dict.fromkeys(purposes, "denied"), "sources": sources}
 
 
-def hollow(data: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def hollow(data: Mapping[str, Any], reason: str, salt: bytes) -> dict[str, Any]:
     """What is kept of an event that no destination may have."""
-    return {**{key: data[key] for key in _KEPT if key in data}, "raw": {"reason": reason}}
+    raw = {"reason": reason, **barred.marked(salt, data["source"], data)}
+    return {**{key: data[key] for key in _KEPT if key in data}, "raw": raw}

@@ -223,6 +223,21 @@ async def test_an_order_with_odd_characters_is_found(gateway: Running) -> None:
         assert [story["order"] for story in (await answer.json())["stories"]] == [order]
 
 
+async def test_an_order_that_nobody_may_have_is_found_by_its_number_and_its_row_does_not_hold_it(gateway: Running) -> None:
+    for order in ("1042", "1043"):
+        props = {"transaction_id": order, "value": 5, "currency": "EUR"}
+        await gateway.send(purchase(f"e-{order}", consent=DENIED, props=props))
+    await gateway.idle()
+    [story] = (await gateway.admin("GET", "/orders/1042"))["stories"]
+    assert (story["id"], story["order"]) == ("e-1042", "1042")
+    assert {end["state"] for end in story["destinations"]} == {"skipped"}
+    [(_, _, body, _)] = await gateway.app.store.find("e-1042")
+    stored = json.loads(body)
+    assert set(stored) <= {"v", "id", "name", "time", "received", "source", "dialect", "consent", "raw"}
+    assert set(stored["raw"]) == {"reason", "order_mark"}
+    assert "1042" not in json.dumps({key: value for key, value in stored.items() if key != "id"})
+
+
 async def test_an_unknown_event_has_no_story(gateway: Running) -> None:
     assert await gateway.admin("GET", "/story/none") == {"stories": []}
 

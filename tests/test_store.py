@@ -14,18 +14,20 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 import pytest
 
 from gateway.clock import FrozenClock
 from gateway.config.models import Window
 from gateway.errors import QueueFull, StoreError, StoreLocked, StoreTooNew, StoreUnfit
 from gateway.outcomes import Ending, Outcome, Receipt
+from gateway.queue import barred, schema
 from gateway.queue import folder as folders
-from gateway.queue import schema
 from gateway.queue.append import append
 from gateway.queue.audit import audit_file, audit_readonly
 from gateway.queue.base import Audit, DeadFilter, Firing, LaneCount, RetryState, Settlement, Store, Withdrawal
 from gateway.queue.core import Core
+from gateway.queue.lookup import Finder
 from gateway.queue.sqlite import SqliteStore
 from tests.faults.size import pick
 from tests.store_kit import DELIVERED, NOW, REJECTED, deliver_all, ended, event, events, held_bytes, new_store, opened
@@ -585,6 +587,22 @@ async def test_personal_data_leaves_settled_events_after_a_while(tmp_path: Path)
         await store.settle(LANE, ended(taken[1:]))
         await store.retain()
         assert [(await store.find(key))[0][2] for key in "ab"] == [bare, bare]
+
+
+async def test_the_mark_of_an_order_that_nobody_may_have_leaves_with_the_personal_data(tmp_path: Path) -> None:
+    clock = FrozenClock(NOW)
+    async with opened(tmp_path, clock=clock) as store:
+        raw = {"reason": "ad_storage is denied"} | barred.marked(store.salt, "shop", {"props": {"transaction_id": "1042"}})
+        await store.open_lane(LANE, ["shop"])
+        await store.append([event("a", body=orjson.dumps({"v": 1, "raw": raw}))])
+        await store.settle(LANE, ended(store.take(LANE, 1)))
+        finder = Finder(tmp_path / "tagway.db", {1: "shop"})
+        assert [row[1] for row in finder.find_order("1042")] == [1]
+        assert finder.find_order("1043") == []
+        clock.advance(72 * 3600 + 1)
+        await store.retain()
+        assert finder.find_order("1042") == []
+        assert (await store.find("a"))[0][2] == b'{"v":1,"raw":{"reason":"ad_storage is denied"}}'
 
 
 # a full disk

@@ -128,7 +128,8 @@ def _explain_stored(
     found = AdminClient(config).get(path, {"raw": "1"} if field_path else None)
     if not found["events"]:
         place = f"order {order}" if order else str(what)
-        raise GatewayError(f"no event of {place} is in the store; it may have left with retention, or never have come in")
+        kept = "; one that no destination may have keeps its number for queue.personal (72h)" if order else ""
+        raise GatewayError(f"no event of {place} is in the store; it may have left with retention, or never have come in{kept}")
     if field_path:
         told = [story_of_event(ready, one["event"], time.time()) for one in found["events"]]
         _explain_field(ready, told, field_path, as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from gateway.queue import firing
+from gateway.queue import barred, firing
 from gateway.queue.base import Firing
 from gateway.queue.schema import MASK, SHIFT, connect, row_id
 
@@ -45,7 +45,10 @@ class Finder:
             connection.close()
 
     def find_order(self, order: str, limit: int = 50) -> list[Found]:
-        """Events whose `props.transaction_id` is this order, newest first: kept copies and a walk through the log."""
+        """Events whose `props.transaction_id` is this order, newest first: kept copies and a walk through the log.
+
+        An event that no destination may have is found by the mark of its order, as long as it has one.
+        """
         needle = orjson.dumps(order)[1:-1]
         connection = connect(self._file, cache_kib=CACHE_KIB)
         try:
@@ -66,14 +69,16 @@ class Finder:
     ) -> list[tuple[int, int, bytes, float]]:
         """Newest first per source, in slices, so that no transaction lasts."""
         found: list[tuple[int, int, bytes, float]] = []
-        for source in self._names:
+        (salt,) = connection.execute("select value from keep where name='salt'").fetchone()
+        for source, name in self._names.items():
+            mark = barred.mark(salt, name, order)
             below, floor = row_id(source, MASK), row_id(source, 0)
             while below > floor and len(found) < limit:
-                sql = "select id, instr(body, ?) from log where id > ? and id < ? order by id desc limit ?"
-                slice_ = connection.execute(sql, (needle, floor, below, SLICE)).fetchall()
+                sql = "select id, instr(body, ?) or instr(body, ?) from log where id > ? and id < ? order by id desc limit ?"
+                slice_ = connection.execute(sql, (needle, mark.encode(), floor, below, SLICE)).fetchall()
                 for id_ in (id_ for id_, at in slice_ if at):
                     body, received = connection.execute("select body, received from log where id=?", (id_,)).fetchone()
-                    if _order_of(body) == order:
+                    if _order_of(body) == order or _mark_of(body) == mark:
                         found.append((source, id_ & MASK, body, received))
                 below = slice_[-1][0] if len(slice_) == SLICE else floor
         return found
@@ -109,8 +114,16 @@ class Finder:
 
 def _order_of(body: bytes) -> str | None:
     """The order number of a stored event, None where it has none or cannot be read."""
+    return _inside(body, "props", "transaction_id")
+
+
+def _mark_of(body: bytes) -> str | None:
+    return _inside(body, "raw", barred.KEY)
+
+
+def _inside(body: bytes, section: str, key: str) -> str | None:
     try:
-        value = orjson.loads(body)["props"]["transaction_id"]
+        value = orjson.loads(body)[section][key]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     return str(value)

@@ -1,4 +1,4 @@
-"""Personal data leaves settled events after a while: user, device, ids and the queries of URLs (design §2).
+"""Personal data leaves settled events after a while: user, device, ids, queries of URLs, marks of orders (design §2).
 
 The event keeps its row, number and checksum. What is still queued somewhere keeps its data until it is settled; it is noted in
 `pending` and looked at again. Kept copies (dead letters) keep theirs until retention takes them, or they could not be
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from gateway.queue import barred
 from gateway.queue.core import Limits
 from gateway.queue.retention import Row, settled_rows
 from gateway.queue.schema import MASK, SHIFT, checksum, row_id
@@ -83,6 +84,7 @@ def strip(body: bytes) -> bytes:
         return b"{}"
     for key in PERSONAL:
         event.pop(key, None)
+    barred.without(event)
     return orjson.dumps(_without_queries(event))
 
 

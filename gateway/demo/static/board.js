@@ -75,9 +75,7 @@ function verdictCell(name, title, { state, words, detail }) {
 
 /** An order: a line about it, and under it a cell for each vendor, in the columns of the inboxes. */
 function orderRows(order, vendors, admin) {
-  // An event that nobody may have is kept without its order number: its story is found by its id.
-  const nobody = vendors.every(({ name }) => order.vendors[name].state === "no");
-  const story = nobody ? `${admin}#/event/${order.event}` : `${admin}#/order/${order.order}`;
+  const story = `${admin}#/order/${order.order}`;
   const link = el("a", { href: story, target: "_blank", rel: "noopener", "aria-label": `The whole story of order ${order.order}` }, "whole story");
   const about = `${order.total.toFixed(2)} € · the visitor said ${CONSENTS[order.consent]} · `;
   const cells = vendors.map(({ name, title }) => verdictCell(name, title, order.vendors[name]));

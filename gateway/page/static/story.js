@@ -26,7 +26,7 @@ const back = () => h("p", {}, h("a", { href: "#/" }, "← all events"));
 function nothing(key) {
   return [
     h("h1", { tabindex: "-1" }, `Nothing is known of ${key}`),
-    h("p", {}, "It never came in, or it has left with retention. An event that no destination may have is kept without its order number: find it in the list by its time, or open it by its id."),
+    h("p", {}, "It never came in, or it has left with retention. An event that no destination may have is found by its order number for three days (queue.personal), and then by its id."),
   ];
 }
 
