@@ -171,24 +171,36 @@ async def _bombard(gateway: GatewayProcess, coding: str, stream: bytes) -> int:
 
 
 async def slow_clients(folder: Path) -> Measured:
-    """2,000 connections stop inside their header or body: closed on time, and others hardly notice."""
+    """2,000 connections stop inside their header or body: closed on time, and others hardly notice.
+
+    A full run takes three turns and compares the best, as other work of the machine only adds.
+    """
     oracle, count = Oracle(), 2000
+    normal: list[float] = []
+    meanwhile: list[float] = []
+    closing: list[float] = []
+    closed: list[float] = []
     async with standing(folder, oracle, ["one"]) as (gateway, vendors):
-        normal = await _usual(gateway, oracle)
-        before = time.monotonic()
-        lines = await _stopping_short(gateway, count)
-        opening = time.monotonic() - before
-        async with Load(gateway.url, oracle, RATE) as load:
-            last = max(await asyncio.gather(*(_closed(reader) for reader, _ in lines))) - before - opening
-            meanwhile = p99(load.latencies)
-        for _, writer in lines:
-            writer.close()
+        for _ in range(3 if FULL else 1):
+            normal.append(await _usual(gateway, oracle))
+            lines = await _stopping_short(gateway, count)
+            opened = time.monotonic()
+            async with Load(gateway.url, oracle, RATE) as load:
+                ends = asyncio.gather(*(_closed(reader) for reader, _ in lines))
+                await asyncio.sleep(9)
+                usual = len(load.latencies)
+                closed.append(max(await ends) - opened)
+            meanwhile.append(p99(load.latencies))
+            closing.append(p99(load.latencies[usual:]))
+            for _, writer in lines:
+                writer.close()
         problems = await at_rest(gateway, oracle, vendors)
-    ratio = meanwhile / normal
-    figure = f"{count} connections: all closed {last:.1f} s after the last one opened, "
-    figure += f"others' p99 {normal * 1000:.0f} ms before, {meanwhile * 1000:.0f} ms meanwhile"
-    most = 2.0 if FULL or meanwhile - normal > ROOM else ratio
-    return Measured(figure, problems).held_to(("closed s", last, 12.0), ("p99 x", ratio, most))
+    ratio = min(meanwhile) / min(normal)
+    figure = f"{count} connections: all closed {max(closed):.1f} s after the last one opened, others' p99 "
+    figure += f"{min(normal) * 1000:.0f} ms before, {min(meanwhile) * 1000:.0f} ms meanwhile, "
+    figure += f"{min(closing) * 1000:.0f} ms as they are closed"
+    most = 2.0 if FULL or min(meanwhile) - min(normal) > ROOM else ratio
+    return Measured(figure, problems).held_to(("closed s", max(closed), 12.0), ("p99 x", ratio, most))
 
 
 async def _usual(gateway: GatewayProcess, oracle: Oracle) -> float:
