@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from gateway.config.models import DestinationConfig, DestinationConsent, SourceConsent
-from gateway.consent.decide import decide
+from gateway.consent import iab
+from gateway.consent.decide import Decider, decide
 from gateway.consent.gate import Need, need_of, refuses
 from gateway.consent.regions import jurisdiction
-from gateway.consent.signals import READERS, Signal
+from gateway.consent.signals import COOKIE_MARKS, OWN_COOKIE, READERS, US_COOKIE, Signal
+from gateway.consent.tools import TOOLS, UNREADABLE
 from gateway.event import PURPOSES
 from tests.receive_cases import hit
 
@@ -32,7 +34,10 @@ def decided(
         if section in more:
             data[section] = more.pop(section)
     request = hit("json", {"headers": {**({"cookie": cookie} if cookie else {}), **(headers or {})}})
-    return decide(data, request, SourceConsent(**more))
+    rules = SourceConsent(**more)
+    block, decider = decide(data, request, rules), Decider(rules)
+    assert decider(data, request) == decider(data, request) == block
+    return block
 
 
 def letters(block: dict[str, Any]) -> str:
@@ -268,3 +273,33 @@ def config(**consent: Any) -> DestinationConfig:
 def test_a_customers_file_goes_before_the_manifest(own: dict[str, Any], need: Need) -> None:
     manifest: Any = SimpleNamespace(consent=SimpleNamespace(requires=["ad_storage"], tcf_vendor=755))
     assert need_of(manifest, config(**own)) == need
+
+
+def test_a_plain_block_is_decided_once_and_told_apart_from_every_other() -> None:
+    decider = Decider(SourceConsent(unknown="jurisdiction"))
+    request = hit("json", {"headers": {"cookie": "cart=1; _ga=GA1.1.5.6"}})
+    said = [None, {}, GRANT, DENY, {**GRANT, "explicit": False}, {**GRANT, "sale_opt_out": True}, dict(list(GRANT.items())[:2])]
+    places: list[dict[str, Any]] = [
+        {},
+        {"geo": {"country": "US"}},
+        {"geo": {"country": "US", "region": "CA"}},
+        {"geo": {"country": "DE"}},
+    ]
+    for consent in said:
+        for place in places:
+            data: dict[str, Any] = {"dialect": "json", **place, **({"consent": consent} if consent is not None else {})}
+            first = decider(data, request)
+            assert first == decide(data, request, SourceConsent(unknown="jurisdiction"))
+            assert decider({**data, "name": "another"}, request) is first
+
+
+def test_a_decider_forgets_before_it_grows_without_end() -> None:
+    decider = Decider(SourceConsent())
+    for number in range(3000):
+        decider({"dialect": "json", "geo": {"country": "US", "region": f"R{number}"}}, hit("json", {}))
+    assert len(decider._known) <= 1024
+
+
+def test_whatever_cookie_speaks_of_consent_is_looked_at() -> None:
+    names = [*iab.TC_COOKIES, *iab.GPP_COOKIES, OWN_COOKIE, US_COOKIE, UNREADABLE, *(tool.cookie for tool in TOOLS)]
+    assert [name for name in names if not any(mark in name for mark in COOKIE_MARKS)] == []

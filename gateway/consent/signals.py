@@ -19,14 +19,17 @@ from gateway.consent import google, iab
 from gateway.consent.gpp import us_privacy as opted_out
 from gateway.consent.law import GOOGLE_DIALECTS, stated
 from gateway.consent.signal import CARRIED, Reader, Signal
-from gateway.consent.tools import CATEGORIES, left_over, tool_cookie
+from gateway.consent.tools import CATEGORIES, MARKS, left_over, tool_cookie
 from gateway.event import PURPOSES
 from gateway.receive.cookies import cookies, decoded
 from gateway.receive.hit import Hit
 
-__all__ = ["CARRIED", "CATEGORIES", "GOOGLE_DIALECTS", "OWN_COOKIE", "READERS", "Signal", "read"]
+__all__ = ["CARRIED", "CATEGORIES", "COOKIE_MARKS", "GOOGLE_DIALECTS", "OWN_COOKIE", "READERS", "Signal", "read"]
 
 OWN_COOKIE = "_tw_consent"
+US_COOKIE = "usprivacy"
+COOKIE_MARKS = (*MARKS, US_COOKIE)
+"""Some part of every cookie that any reader here reads: where a Cookie header holds none of them, no cookie speaks."""
 _OWN = re.compile(r"v1\.([gdu]{4})\.(\d{9,11})\.([ed])", re.ASCII)
 _OWN_PURPOSES = ("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage")
 _LETTERS = {"g": "granted", "d": "denied", "u": "unknown"}
@@ -70,8 +73,8 @@ def us_privacy(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signa
     given = stated(data, hit, "us_privacy")
     texts = [given] if given else []
     header = hit.headers.get("cookie", "")
-    if "usprivacy" in header:
-        texts += [_inner(decoded(value)) for name, value in cookies(header) if name == "usprivacy"]
+    if US_COOKIE in header:
+        texts += [_inner(decoded(value)) for name, value in cookies(header) if name == US_COOKIE]
     for text in texts:
         out = opted_out(text)
         if out is not None:

@@ -77,14 +77,14 @@ TOOLS: tuple[Tool, ...] = (
 )
 _COOKIES = frozenset(tool.cookie for tool in TOOLS if not tool.prefix)
 _STARTS = tuple(tool.cookie for tool in TOOLS if tool.prefix)
-_MARKS = ("onsent", "didomi", "notice_", "cmapi_", "cmplz_", "axeptio", "_iub_", "klaro", "borlabs", "cookielaw", "cc_cookie")
+MARKS = ("onsent", "didomi", "notice_", "cmapi_", "cmplz_", "axeptio", "_iub_", "klaro", "borlabs", "cookielaw", "cc_cookie")
 """Some part of every cookie of the table: a header with none of these needs no reading."""
 
 
 def tool_cookie(data: Mapping[str, Any], hit: Hit, rules: SourceConsent) -> Signal | None:
     """What the consent tool's cookie says: the newest of several tools'."""
     header = hit.headers.get("cookie")
-    if not header or not any(mark in header for mark in _MARKS):
+    if not header or not any(mark in header for mark in MARKS):
         return None
     jar = _jar(header)
     found = list(_told(jar, rules.cmp))
