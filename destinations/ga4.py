@@ -55,7 +55,7 @@ _OF_ITEMS = frozenset("id name brand category category2 category3 category4 cate
 _OF_PAGE = frozenset("session_id session_number engagement_time_msec page_location page_referrer page_title language".split())
 """Parameters by which the Measurement Protocol says what a web hit says otherwise; under `ep.` they are the site's own."""
 _CONSENT = frozenset("gcs gcd npa dma_cps".split())
-_OURS = frozenset("time reason props.value uafvl richsstsse".split()) | _CONSENT
+_OURS = frozenset("time reason props.value uafvl richsstsse tagway.visitor".split()) | _CONSENT
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _GCD = re.compile(r"(1\d)(\w)(\d)(\w)(\d)(\w)(\d)(\w)(\w*)", re.ASCII)
 _NO_MODE = ("13", "l", "3", "l", "3", "l", "3", "l", "5")

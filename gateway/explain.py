@@ -1,4 +1,5 @@
-"""The whole story of one event, by running the pure stages again: hit → event → changes → consent → request (design §9).
+"""The whole story of one event, by running the pure stages again: hit → event → changes → consent → visitor → request
+(design §9).
 
 Nothing is sent and nothing is stored. What the stages say now is what they said then, as long as the files are the same; what
 the vendors answered then is in the firings of the store.
@@ -6,8 +7,8 @@ the vendors answered then is in the firings of the store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +27,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.event import Event, load
 from gateway.normalise import normalise
 from gateway.observe.ledger import reason_sentence
+from gateway.origins import of_enriched, of_visitor, suspicions, visitors_of
 from gateway.outcomes import Ending
 from gateway.plans import Ready
 from gateway.queue.base import Taken
@@ -38,11 +40,16 @@ _CANONICAL = ("v", "id", "name", "source", "received", "dialect")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage changed: `{path: value}` added or altered, and the values that could not be used."""
+    """What one stage changed: `{path: value}` added or altered, and the values that could not be used.
+
+    `origins` say of a path where its value came from; `notes` are sentences about the whole stage.
+    """
 
     name: str
     changed: Mapping[str, Any]
     dropped: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +106,13 @@ def is_canonical(value: Any) -> bool:
     return isinstance(value, dict) and all(key in value for key in _CANONICAL)
 
 
-def stories_of_hit(config: Gateway, ready: Mapping[str, Ready], hit: Hit, now: float) -> list[Story]:
-    """The story of each event of a hit. Raises GatewayError for a route that takes no hits."""
+def stories_of_hit(
+    config: Gateway, ready: Mapping[str, Ready], hit: Hit, now: float, secret: bytes | None = None
+) -> list[Story]:
+    """The story of each event of a hit. Raises GatewayError for a route that takes no hits.
+
+    `secret` is the store's, which signs the cookies of visitors; without it they are taken at their word.
+    """
     row = next((row for row in DIALECTS if hit.route in (row.path, *row.also)), None)
     if row is None:
         raise GatewayError(f"{hit.route} takes no hits; these do: {', '.join(row.path for row in DIALECTS)}")
@@ -108,7 +120,8 @@ def stories_of_hit(config: Gateway, ready: Mapping[str, Ready], hit: Hit, now: f
         raws = row.decode(hit)
     except Refused as error:
         return [refusal(error)]
-    return [_story_of_raw(config, ready, raw, hit, now) for raw in raws]
+    known = _Known(config, hit, secret)
+    return [_story_of_raw(config, ready, raw, known, now) for raw in raws]
 
 
 def refusal(error: Refused) -> Story:
@@ -116,7 +129,39 @@ def refusal(error: Refused) -> Story:
     return Story(None, refused=f"{error.reason}: {error.detail}")
 
 
-def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | Refused, hit: Hit, now: float) -> Story:
+class _Known:
+    """The hit, and who it is of: one visitor for all of its events, as at the door."""
+
+    def __init__(self, config: Gateway, hit: Hit, secret: bytes | None) -> None:
+        self.hit = hit
+        self._visitors, self._checked = visitors_of(config, hit.source, secret)
+        self._visitor = self._visitors.of(hit) if hit.browser else None
+
+    def visitor(self, data: dict[str, Any]) -> tuple[dict[str, Any], Stage]:
+        """The event with what is known of its visitor."""
+        if self._visitor is None:
+            return data, Stage("visitor", {}, notes=("no page of this site sent it: no cookie of ours is read or set",))
+        filled = self._visitor.fill(data)
+        shown = {path: value for path, value in changes(flat(data), flat(filled)).items() if not path.startswith("raw.")}
+        origins = of_visitor(filled)
+        return filled, Stage("visitor", shown, origins=origins, notes=tuple(self._notes(data)))
+
+    def _notes(self, data: Mapping[str, Any]) -> Iterator[str]:
+        if "granted" not in {data["consent"].get(purpose) for purpose in ("ad_storage", "analytics_storage")}:
+            yield "neither ad_storage nor analytics_storage is granted: no cookie of ours is read or set"
+            return
+        if self._visitors.kept(self.hit) and not self._checked:
+            yield "the secret that signed the cookies is not here, so they were taken at their word"
+        names = [line.split(b"=", 1)[0].split()[-1].decode() for line in self._set_lines()]
+        if names:
+            yield f"the answer sets {', '.join(names)}"
+
+    def _set_lines(self) -> list[bytes]:
+        return self._visitor.cookies().splitlines() if self._visitor else []
+
+
+def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | Refused, known: _Known, now: float) -> Story:
+    hit = known.hit
     if isinstance(raw, Refused):
         return refusal(raw)
     decoded = flat(raw.data)
@@ -125,21 +170,31 @@ def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | R
         return Story(None, (Stage("decode", decoded),), refused=f"{normal.reason}: {normal.detail}")
     before = flat(normal.data)
     rich = describe(enrich(without_tokens(dict(normal.data)), hit), hit)
+    seen = {key: value for key, value in rich.items() if key != "bot"}
     judged = {**rich, "consent": decide(rich, hit, config.sources[hit.source].consent)}
+    whole, visitor = known.visitor(judged)
     stages = (
         Stage("decode", {"name": raw.name, **decoded}),
         Stage("normalise", changes(decoded, before), normal.dropped),
-        Stage("enrich", changes(before, flat(rich))),
+        Stage("enrich", changes(before, flat(seen)), origins=of_enriched(seen, hit)),
+        Stage("bots", changes(flat(seen), flat(rich)), notes=suspicions(rich)),
         Stage("consent", changes(flat(rich), flat(judged))),
+        visitor,
     )
-    event = Event(judged)
+    event = Event(whole)
     return Story(event, stages, decisions(ready, event, now))
 
 
 def story_of_event(ready: Mapping[str, Ready], data: Mapping[str, Any], now: float) -> Story:
     """The story of a stored event: what each destination would do with it now."""
     event = load(orjson.dumps(data))
-    return Story(event, (), decisions(ready, event, now))
+    return Story(event, _remembered(data), decisions(ready, event, now))
+
+
+def _remembered(data: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """What a stored event says itself of its stages: who the visitor was known by."""
+    values, origins = flat(data), of_visitor(data)
+    return (Stage("visitor", {path: values[path] for path in origins if path in values}, origins=origins),) if origins else ()
 
 
 def decisions(ready: Mapping[str, Ready], event: Event, now: float) -> tuple[Decision, ...]:

@@ -118,6 +118,8 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
         region=client.region,
         browser=any(key in headers for key in _BROWSER) or any(key.startswith("sec-fetch-") for key in headers),
         server=speaker.server,
+        bot_score=client.bot_score,
+        host=client.host,
     )
 
 

@@ -104,7 +104,9 @@ class TestFiles:
         )
         assert shown.exit_code == 0, shown.stderr
         headings = [line for line in shown.stdout.splitlines() if not line.startswith(" ")]
-        assert [line.split()[0] for line in headings] == ["decode", "normalise", "enrich", "consent", "meta"]
+        assert [line.split()[0] for line in headings] == [
+            *("decode", "normalise", "enrich", "bots", "consent", "visitor", "meta")
+        ]
         assert 'user.email = " Jane@Example.com "' in shown.stdout
         assert 'user.email = "Jane@Example.com"' in shown.stdout, "what normalise made of it"
         assert "would be sent: sent as Purchase" in shown.stdout

@@ -158,7 +158,7 @@ async def test_a_story_tells_every_stage_and_the_line_that_would_change_it(gatew
     await gateway.idle()
     (story,) = (await gateway.admin("GET", "/story/e-1"))["stories"]
     steps = {step["title"]: step for step in story["steps"]}
-    assert list(steps) == ["Hit", "Normalise", "Enrich", "Consent"]
+    assert list(steps) == ["Hit", "Normalise", "Enrich", "Bots", "Consent", "Visitor"]
     assert {row["field"]: row["value"] for row in steps["Enrich"]["rows"]} == {"ids.gclid": "***", "campaign.source": "mail"}
     assert {row["field"]: (row["value"], row["signal"]) for row in steps["Consent"]["rows"]}["ad_storage"] == (
         "granted",

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 import orjson
 
+from gateway.app import store_path
 from gateway.cli.common import AdminClient, config_option, json_option, load_config, print_json, read_file
 from gateway.cli.telling import dim, field_json, nothing_called, story_json, tell, tell_field, tell_stored
 from gateway.config.models import Gateway
@@ -21,6 +22,7 @@ from gateway.hit_file import looks_raw, native_hit, read_hit
 from gateway.mapping import CompiledPlan, merged, trace
 from gateway.page.places import Places
 from gateway.plans import Ready, prepare
+from gateway.queue.readonly import salt_readonly
 
 
 @click.command()
@@ -93,7 +95,7 @@ def _stories(config: Gateway, ready: Mapping[str, Ready], path: Path, raw: bool,
     now, content = time.time(), read_file(path)
     try:
         if raw or looks_raw(content):
-            return stories_of_hit(config, ready, read_hit(content, config, source, now), now)
+            return stories_of_hit(config, ready, read_hit(content, config, source, now), now, salt_readonly(store_path(config)))
     except Refused as error:
         return [refusal(error)]
     try:

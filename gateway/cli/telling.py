@@ -44,11 +44,21 @@ def story_json(story: Story, ready: Mapping[str, Ready], places: Places) -> dict
     return {
         "event": event.data if event else None,
         "refused": story.refused or None,
-        "stages": [{"stage": s.name, "changed": s.changed, "dropped": s.dropped} for s in story.stages],
+        "stages": [_stage_json(s) for s in story.stages],
         "destinations": [
             {**decision_json(one, ready[one.destination]), "change": _change(one, story, ready[one.destination], places)}
             for one in story.decisions
         ],
+    }
+
+
+def _stage_json(stage: Stage) -> dict[str, Any]:
+    return {
+        "stage": stage.name,
+        "changed": stage.changed,
+        "dropped": stage.dropped,
+        "origins": {path: words for path, words in stage.origins.items() if path in stage.changed},
+        "notes": stage.notes,
     }
 
 
@@ -89,9 +99,16 @@ def tell(story: Story, ready: Mapping[str, Ready], places: Places) -> None:
 def _tell_stage(stage: Stage) -> None:
     click.echo(bold(stage.name) + ("" if stage.changed or stage.dropped else "  changed nothing"))
     for path, value in stage.changed.items():
-        click.echo(f"  {path} = {compact(value)}")
+        click.echo(f"  {path} = {compact(value)}{_from(stage, path)}")
+    for note in stage.notes:
+        click.echo(dim(f"  {note}"))
     for path in stage.dropped:
         click.echo(click.style(f"  {path} could not be used and was dropped", fg="yellow"))
+
+
+def _from(stage: Stage, path: str) -> str:
+    """Where the value at a path came from, where that is known."""
+    return dim(f"    from {stage.origins[path]}") if path in stage.origins else ""
 
 
 def _tell_decision(decision: Decision, story: Story, one: Ready, places: Places) -> None:
@@ -124,7 +141,7 @@ def tell_stored(story: Mapping[str, Any], to: str | None) -> None:
     for step in story["steps"]:
         click.echo(bold(step["title"]) + f"  {step['words']}")
         for row in step["rows"]:
-            signal = f"    {row['signal']}" if row.get("signal") else ""
+            signal = f"    {row['signal']}" if row.get("signal") else f"    from {row['from']}" if row.get("from") else ""
             click.echo(f"  {row['field']} = {compact(row['value'])}{signal}")
     for end in story["destinations"]:
         if to in (None, end["destination"]):
@@ -156,7 +173,10 @@ def field_json(destination: str, field: FieldTrace, stages: Sequence[Stage] = ()
         "field": field.field,
         "sent": field.sent,
         "value": field.value,
-        "before": [{"stage": name, "path": path, "value": value} for name, path, value in origins(field, stages)],
+        "before": [
+            {"stage": stage.name, "path": path, "value": value, "from": stage.origins.get(path)}
+            for stage, path, value in origins(field, stages)
+        ],
         "steps": [_step_json(step) for step in field.steps],
         "removed": _step_json(field.removed) if field.removed else None,
     }
@@ -169,8 +189,9 @@ def _step_json(step: Step) -> dict[str, Any]:
 def tell_field(destination: str, field: FieldTrace, stages: Sequence[Stage]) -> None:
     """The chain of one field, from the hit to the byte."""
     click.echo(bold(f"{destination}  {field.field}"))
-    for name, path, value in origins(field, stages):
-        click.echo(f"  {name}: {path} = {compact(value)}" if value is not DROPPED else f"  {name}: {path} could not be used")
+    for stage, path, value in origins(field, stages):
+        told = "could not be used" if value is DROPPED else f"= {compact(value)}{_from(stage, path)}"
+        click.echo(f"  {stage.name}: {path} {told}")
     for step in field.steps:
         chain = f"| {step.text}" if step.kind == "call" else step.text
         click.echo(f"  {chain}  →  {compact(step.after)}" + (f"    {dim(step.place)}" if step.place else ""))
@@ -185,26 +206,26 @@ DROPPED = "(dropped)"
 
 
 def _why(field: FieldTrace, stages: Sequence[Stage]) -> str:
-    for name, path, value in origins(field, stages):
+    for stage, path, value in origins(field, stages):
         if value is DROPPED:
-            return f"{name} could not use {path}"
+            return f"{stage.name} could not use {path}"
     removed = field.removed
     if removed is None:
         return "it is empty, and empty values are left out"
     return f"{removed.text} gave nothing" + (f" ({removed.place})" if removed.place else "")
 
 
-def origins(field: FieldTrace, stages: Sequence[Stage]) -> Iterator[tuple[str, str, Any]]:
+def origins(field: FieldTrace, stages: Sequence[Stage]) -> Iterator[tuple[Stage, str, Any]]:
     """(stage, path of the event, value) for what the chain reads of the event, in the order of the stages."""
     read = dict.fromkeys(found[1].removeprefix("event.") for step in field.steps for found in _PATH.finditer(step.text))
     for stage in stages:
         for path in read:
             for changed, value in stage.changed.items():
                 if _within(changed, path):
-                    yield stage.name, changed, value
+                    yield stage, changed, value
             for dropped in stage.dropped:
                 if _within(dropped, path):
-                    yield stage.name, dropped, DROPPED
+                    yield stage, dropped, DROPPED
 
 
 def _within(changed: str, read: str) -> bool:

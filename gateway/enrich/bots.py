@@ -28,10 +28,22 @@ from gateway.receive.hit import Hit
 
 BOT, SUSPECT, MOST = 100, 30, 100
 LONGEST_AGENT = 512
-REASONS = (
-    "agent_empty", "agent_crawler", "agent_automation", "client_hints_differ", "client_hints_missing",
-    "no_accept_language", "prefetch", "webdriver", "screen", "rate", "upstream", "mail_machine",
-)  # fmt: skip
+WORDS = {
+    "agent_empty": "it named no user agent",
+    "agent_crawler": "its user agent is on the list of crawlers",
+    "agent_automation": "its user agent or client hints name a browser that a program steers",
+    "client_hints_differ": "its client hints are another browser's than its user agent",
+    "client_hints_missing": "a browser of that version sends client hints, and none came",
+    "no_accept_language": "it named no language, as every browser does",
+    "prefetch": "it was fetched ahead of a visit",
+    "webdriver": "the page saw that a program steers the browser",
+    "screen": "its screen has no width or no height",
+    "rate": "the client sent more at once than a person does",
+    "upstream": "the proxy, or the server that sent it, scored it",
+    "mail_machine": "a machine of a mail service fetched it",
+}
+"""Why: each reason in words."""
+REASONS = tuple(WORDS)
 """Closed: what `bot.reasons` may hold."""
 _IN_APP = re.compile(
     r"FBAN/|FB_IAB|FBAV/|MetaIAB|Instagram |Barcelona |BytedanceWebview|musical_ly|trill_|Snapchat/|\[Pinterest/"

@@ -13,6 +13,8 @@ All are HttpOnly and signed; of duplicates the first that is ours counts.
 - **Little traffic.** The id slides and is set once a day, the session once a minute, click ids when there are new ones.
 - **Event, cookie, none.** What the event says stays. `_fbp` is never made; `fbc` keeps the time at which its click was first
   seen. Both cookies of Meta's are set again once a day, as Safari forgets those of scripts after a week.
+- **It says what it did**: `raw["tagway.visitor"]` holds `<what>:<from where>` of each thing that was filled in (`id:cookie
+  session:new gclid:cookie`), so that a story can tell it later (gateway/origins.py).
 - **Two people, one device.** When the user id changes, all of it begins anew: id, session and clicks of the one before are
   nobody else's.
 """
@@ -41,6 +43,8 @@ SESSION_EVERY = 60
 BUCKET = 10
 """The first hits of a page come together: their sessions start at the same ten seconds."""
 META_DAYS = 90
+TOLD = "tagway.visitor"
+"""The key in `raw` under which an event says what was filled in, and from where."""
 NOT_A_VISIT = frozenset({"email", "click", "shopify", "woocommerce", "stripe"})
 """Dialects whose hits are no visit of a page."""
 _SITES = ("same-origin", "same-site")
@@ -146,6 +150,8 @@ class Visitor:
         self._clicks: tuple[clicks.Click, ...] = ()
         self._was: tuple[Visit | None, tuple[clicks.Click, ...]] = (None, ())
         self._ids: Mapping[str, Any] = {}
+        self._told: list[str] = []
+        self._origin = "new"
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -168,12 +174,15 @@ class Visitor:
         self._storage = True
         self._open()
         event = dict(data)
+        self._told = []
         self._recognise(event)
         if consent.get("analytics_storage") == "granted":
             self._adopt_client(event)
             self._in_session(event)
         if ads == "granted":
             self._with_clicks(event)
+        if self._told:
+            event["raw"] = {**event.get("raw", {}), TOLD: " ".join(self._told)}
         return event
 
     def _open(self) -> None:
@@ -185,6 +194,7 @@ class Visitor:
             found = self._all.signer.found(self._all.kinds, self._hit.headers.get("cookie", ""))
             if match := _ID.fullmatch(found.get("id", "")):
                 self._id, self._created, self._renewed, self._who = match[1], int(match[2]), int(match[3]), match[4]
+                self._origin = "cookie"
             if match := _SID.fullmatch(found.get("sid", "")):
                 self._sid = Visit(int(match[1]), int(match[2]), int(match[3]))
             self._clicks = clicks.read(found.get("click"), self._now)
@@ -194,13 +204,14 @@ class Visitor:
         user = event.get("user", {})
         who = self._all.signer.who(user["id"]) if user.get("id") else ""
         if who and self._who and who != self._who:
-            self._id, self._sid, self._clicks = None, None, ()
+            self._id, self._sid, self._clicks, self._origin = None, None, (), "other_user"
         if who and who != self._who:
             self._who, self._renewed = who, 0
         if self._id is None:
             self._id, self._created, self._renewed = self._all.make(), self._now, 0
         if "anonymous_id" not in user:
             event["user"] = {**user, "anonymous_id": self._id}
+            self._told.append(f"id:{self._origin}")
 
     def _in_session(self, event: dict[str, Any]) -> None:
         if "session" in event or "ga_session_id" in event.get("ids", {}):
@@ -214,6 +225,8 @@ class Visitor:
             return  # older than the visit that is known
         self._sid = held = held._replace(last=max(at, held.last))
         event["session"] = {"id": str(held.start), "number": held.number, "started": iso(held.start)}
+        was = self._was[0]
+        self._told.append("session:cookie" if was and was.start == held.start else "session:new")
 
     def _adopt_client(self, event: dict[str, Any]) -> None:
         """What a link from another domain of the company hands over, where the event has no client of its own."""
@@ -224,21 +237,29 @@ class Visitor:
         if linked is None or linked.client_id is None:
             return
         event["ids"] = {**ids, "ga_client_id": linked.client_id}
+        self._told.append("ga_client_id:link")
         if linked.session and "session" not in event:
             event["session"] = dict(linked.session)
+            self._told.append("session:link")
             event["ids"].setdefault("ga_session_id", str(linked.session["id"]))
 
     def _with_clicks(self, event: dict[str, Any]) -> None:
         page, ids = event.get("page", {}), event.get("ids", {})
         url = page.get("url", "")
         came = urls.read(url)[0] if "?" in url else {}
-        if linked := linker.read(url, page.get("referrer", ""), self._all.rules.linked, self._now):
+        linked = linker.read(url, page.get("referrer", ""), self._all.rules.linked, self._now)
+        if linked:
             came = {**linked.clicks, **came}
         self._clicks = clicks.seen(self._clicks, came, self._now)
-        filled = {**clicks.filling(self._clicks, ids), **ids}
+        kept = clicks.filling(self._clicks, ids)
+        filled = {**kept, **ids}
         self._keep_fbc(filled, event["time"])
         if filled:
             event["ids"] = self._ids = filled
+        handed = linked.clicks if linked else {}
+        self._told += [f"{name}:{'link' if name in handed else 'cookie'}" for name in kept if name not in ids]
+        if filled.get("fbc") != ids.get("fbc"):
+            self._told.append("fbc:click")
 
     def _keep_fbc(self, ids: dict[str, Any], time: str) -> None:
         """`fbc` of a click is made once: with the time at which the click was first seen."""

@@ -1,4 +1,5 @@
-"""One event in full: hit → event → what each stage changed → consent → request → answer → outcome → the line to change.
+"""One event in full: hit → event → what each stage changed → consent → visitor → request → answer → outcome → the line to
+change.
 
 The stored event and the vendors' answers are what happened; stages, requests and fields are made again by the files in use
 now (gateway/explain.py), and say so. All of it is masked.
@@ -18,6 +19,7 @@ from gateway.enrich import enrich, urls
 from gateway.event import PURPOSES, Event, load
 from gateway.explain import Decision, changes, decisions, flat, masked
 from gateway.mapping import CompiledPlan, FieldTrace, trace
+from gateway.origins import of_visitor, suspicions
 from gateway.page.brief import Replies, end_of, event_row, parsed
 from gateway.page.mask import Known, Mask, leaves, personal
 from gateway.page.places import Places
@@ -30,6 +32,7 @@ MOST_FIELDS = 400
 MOST_NEIGHBOURS = 50
 """Events that shared a request and are asked for personal values."""
 _SAID_BY = {"event": "the hit itself", "_tw_consent": "our consent cookie", "withdrawal": "the visitor's withdrawal"}
+_WHO = ("user.id", "user.anonymous_id")
 _PERSONAL_PATHS = ("user", "ids", "raw", "device.ip", "device.user_agent", "device.advertising_id", "device.id", "geo.city")
 
 
@@ -77,7 +80,9 @@ class Teller:
             _step("Hit", came, []),
             _step("Normalise", _normalised(found, data), []),
             self._enriched(data, known),
+            _bots(data),
             self._consent(row.source, data),
+            self._visitor(data, known),
         ]
 
     def _enriched(self, data: Mapping[str, Any], known: Known) -> dict[str, Any]:
@@ -112,6 +117,22 @@ class Teller:
         if consent.get("jurisdiction", "unknown") != "unknown":
             words += f" Law of the place: {consent['jurisdiction']}."
         return _step("Consent", words, rows, [self._places.consent_rules(source).to_json()])
+
+    def _visitor(self, data: Mapping[str, Any], known: Known) -> dict[str, Any]:
+        """Who it is, as far as the event says; its cookies are gone by now, so what came with the hit is not told apart."""
+        shown, filled = flat(self._mask.event(data, known)), of_visitor(data)
+        rows = [
+            {"field": path, "value": value, "from": filled.get(path, "the hit, or a vendor's cookie on it")}
+            for path, value in shown.items()
+            if path in _WHO or path.startswith(("ids.", "session."))
+        ]
+        if filled:
+            words = f"Known again, or from now on, by cookies of the gateway: {', '.join(_things(filled))}."
+        elif not rows:
+            words = "Nobody is known: the hit named no visitor, and no cookie of the gateway's came that consent lets it read."
+        else:
+            words = "The hit and the cookies of vendors said who it is; the gateway's own cookies added nothing."
+        return _step("Visitor", words, rows)
 
     # what became of it at a destination
 
@@ -184,6 +205,17 @@ class Teller:
 
 def _step(title: str, words: str, rows: Sequence[Mapping[str, Any]], change: Sequence[Any] = ()) -> dict[str, Any]:
     return {"title": title, "words": words, "rows": list(rows), "change": list(change)}
+
+
+def _things(filled: Mapping[str, str]) -> list[str]:
+    words = {"user": "the visitor's id", "session": "the session", "ids": "ids of clicks"}
+    return list(dict.fromkeys(words[_key(path)] for path in filled))
+
+
+def _bots(data: Mapping[str, Any]) -> dict[str, Any]:
+    bot = data.get("bot", {})
+    words = f"Score {bot.get('score', 0)} of 100: {'; '.join(suspicions(data))}."
+    return _step("Bots", words, [{"field": "bot.reasons", "value": one} for one in bot.get("reasons", ())])
 
 
 def _normalised(found: Found, data: Mapping[str, Any]) -> str:

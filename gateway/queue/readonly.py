@@ -1,4 +1,4 @@
-"""Reading the ledger's counters from outside, while another process may own the store: what `tagway audit` prints."""
+"""Reading a store from outside, while another process may own it: the counters that `tagway audit` prints, and its secret."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def counters_readonly(folder: Path) -> Mapping[Counter, int]:
         raise StoreError(f"the store cannot be read: {error}") from error
     finally:
         connection.close()
+
+
+def salt_readonly(folder: Path) -> bytes | None:
+    """The secret by which the store knows people and signs cookies; None where no store can be read."""
+    file = folder / "tagway.db"
+    if not file.exists():
+        return None
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
+    try:
+        found = connection.execute("select value from keep where name = 'salt'").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    finally:
+        connection.close()
+    return bytes(found[0]) if found else None
 
 
 def _read(connection: sqlite3.Connection) -> dict[Counter, int]:

@@ -61,7 +61,7 @@ function step(one) {
 
 function rows(list) {
   return h("table", { class: "plain" }, h("tbody", {}, list.map((one) =>
-    h("tr", {}, h("th", { scope: "row" }, one.field), h("td", { class: ["granted", "denied", "unknown"].includes(one.value) && one.value }, shown(one.value)), one.signal === undefined ? null : h("td", { class: "quiet" }, `said by ${one.signal}`)))));
+    h("tr", {}, h("th", { scope: "row" }, one.field), h("td", { class: ["granted", "denied", "unknown"].includes(one.value) && one.value }, shown(one.value)), h("td", { class: "quiet" }, one.signal ? `said by ${one.signal}` : one.from ? `from ${one.from}` : "")))));
 }
 
 function destination(one) {
