@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import yaml
 
 from gateway.config.load import load
 from gateway.observe.metrics import FAMILIES
+from gateway.receive.listener import PROXY_IDLE_SECONDS
 from tests.needs import program
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,24 @@ def test_nginx_takes_the_snippet(tmp_path: Path) -> None:
     whole.write_text(f"pid {tmp_path}/nginx.pid; error_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{text}\n}}\n")
     done = subprocess.run([nginx, "-t", "-c", str(whole), "-p", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_caddy_takes_its_file(tmp_path: Path) -> None:
+    command = [program("caddy", "caddy"), "validate", "--adapter", "caddyfile", "--config", str(ROOT / "deploy" / "Caddyfile")]
+    home = {"TAGWAY_HOST": "t.shop.example", "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **home}, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"warn"' not in done.stderr, done.stderr
+
+
+def test_proxies_close_idle_connections_before_the_gateway_does() -> None:
+    """Else a hit that is sent at that moment ends as the proxy's 502."""
+    nginx = (ROOT / "deploy" / "nginx" / "tagway.conf").read_text()
+    caddy = (ROOT / "deploy" / "Caddyfile").read_text()
+    patience = [int(found) for found in re.findall(r"\n\s+keepalive(?:_timeout)? (\d+)s", nginx + caddy)]
+    assert len(patience) == 2
+    assert max(patience) < PROXY_IDLE_SECONDS
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from gateway.receive import listener
-from tests.door_kit import House, house, read_answer, request
+from gateway.receive.http import Door
+from tests.door_kit import House, gateway, house, read_answer, request
 
 NATIVE, SEGMENT = "/v1/events", "/v1/t"
 
@@ -49,10 +50,25 @@ class TestSlowClients:
             assert await asyncio.wait_for(reader.read(), 1) == b""
             writer.close()
 
-    async def test_an_idle_connection_is_closed(self) -> None:
-        async with house(header_seconds=30, idle_seconds=0.2) as at:
+    @pytest.mark.parametrize(("trusted", "bounds"), [([], {"idle_seconds": 0.2}), (["private"], {"proxy_idle_seconds": 0.2})])
+    async def test_an_idle_connection_is_closed(
+        self, trusted: list[str], bounds: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Door, "is_visitor", lambda _door, _peer: not trusted)
+        async with house(gateway(trusted_proxies=trusted), header_seconds=30, **bounds) as at:
             rest = await self.closes_within(at, request("GET", "/p.gif?e=a"), 2.0)
             assert rest.count(b"HTTP/1.1 200") == 1
+
+    async def test_a_proxys_connection_outlives_the_proxys_own_patience(self) -> None:
+        async with house(header_seconds=30, idle_seconds=0.1) as at:
+            reader, writer = await asyncio.open_connection(at.host, at.port)
+            writer.write(request("GET", "/p.gif?e=a"))
+            assert (await read_answer(reader)).status == 200
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.4)
+            writer.write(request("GET", "/p.gif?e=b"))
+            assert (await read_answer(reader)).status == 200
+            writer.close()
 
     @pytest.mark.parametrize("target", [NATIVE, SEGMENT])
     async def test_a_body_that_stops_is_answered_408_and_closed(self, target: str) -> None:

@@ -4,8 +4,9 @@
     address = await listener.start()        # "0.0.0.0:8080"; with port 0 the one that was given
     await listener.stop(drain=5.0)
 
-- A header must be complete HEADER_SECONDS after the connection opened or its first byte came; a connection may idle for
-  IDLE_SECONDS; a client that does not read its replies is cut off after HEADER_SECONDS. (The body's timer is the door's.)
+- A header must be complete HEADER_SECONDS after the connection opened or its first byte came; a visitor's connection may
+  idle for IDLE_SECONDS, a proxy's for PROXY_IDLE_SECONDS; a client that does not read its replies is cut off after
+  HEADER_SECONDS. (The body's timer is the door's.)
 - One sweep a second looks at all connections, so that a request pays nothing for its timers. Connections that were opened
   together are overdue together: the sweep closes them a few at a time, as a close costs as much as a hit, and lets hits pass
   in between. Four thousand are closed within a second.
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 HEADER_SECONDS = 10.0
 IDLE_SECONDS = 15.0
+PROXY_IDLE_SECONDS = 75.0
+"""For peers that are no visitors: longer than nginx, Envoy and AWS's balancers keep an idle connection (60 s) or than
+deploy/Caddyfile says. If we closed first, a hit that is on the way at that moment would become the proxy's 502."""
 LINGER_SECONDS = 2.0
 """How long the rest of a refused body is still taken in, so that its sender gets to read the reply."""
 MAX_CONNECTIONS = 4000
@@ -95,10 +99,12 @@ class Connection(web.RequestHandler):
         return since is not None and now - since > seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.head_since = self._loop.time()
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        if self._manager is not None:
+            self._keepalive_timeout = self._manager.idle_seconds(self.peer)
+        super().connection_made(transport)
+        self.head_since = self._loop.time()
         if self._manager is not None and not self._manager.admit(self):
             if self.transport is not None:
                 self.transport.write(_CROWDED_BYTES)
@@ -172,9 +178,10 @@ class Connection(web.RequestHandler):
 class Server(web.Server):
     """Makes the connections and counts them."""
 
-    def __init__(self, door: Door, connections: int, per_address: int, **settings: Any) -> None:
+    def __init__(self, door: Door, connections: int, per_address: int, idle: tuple[float, float], **settings: Any) -> None:
         super().__init__(door.handle, **settings)
         self.door = door
+        self._idle = idle
         self._limit = connections
         self._per_address = per_address
         self._by_address: Counter[str] = Counter()
@@ -201,6 +208,11 @@ class Server(web.Server):
             return False
         return self._by_address[peer] <= self._per_address or not self.door.is_visitor(peer)
 
+    def idle_seconds(self, peer: str) -> float:
+        """How long a connection from there is kept with nothing on it."""
+        visitors, proxies = self._idle
+        return visitors if self.door.is_visitor(peer) else proxies
+
     def release(self, connection: Connection) -> None:
         """Count a connection that ended."""
         self._by_address[connection.peer] -= 1
@@ -222,6 +234,7 @@ class Listener:
         *,
         header_seconds: float = HEADER_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
+        proxy_idle_seconds: float = PROXY_IDLE_SECONDS,
         connections: int = MAX_CONNECTIONS,
         per_address: int = MAX_PER_ADDRESS,
         listening: socket.socket | None = None,
@@ -230,7 +243,7 @@ class Listener:
         self._listening = listening
         self._address = address
         self._header_seconds = header_seconds
-        self._idle_seconds = idle_seconds
+        self._idle = (idle_seconds, proxy_idle_seconds)
         self._connections = connections
         self._per_address = per_address
         self._server: Server | None = None
@@ -249,8 +262,8 @@ class Listener:
             self._door,
             min(self._connections, descriptors() - SPARE_DESCRIPTORS),
             self._per_address,
+            self._idle,
             access_log=None,
-            keepalive_timeout=self._idle_seconds,
             lingering_time=LINGER_SECONDS,
             **LIMITS,
         )
