@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config.load import load
 from gateway.observe.metrics import FAMILIES
 from gateway.receive.listener import PROXY_IDLE_SECONDS
 from tests.needs import program
@@ -110,57 +109,3 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit.write_text(text.replace("/opt/tagway/bin/tagway", sys.executable))
     done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
     assert "tagway.service" not in done.stderr, done.stderr
-
-
-CHART = ROOT / "deploy" / "helm" / "tagway"
-
-
-def rendered(template: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
-    """A template rendered by the few actions that the chart uses: no more of Helm than that is known here."""
-    labels = {"app.kubernetes.io/name": "tagway", "app.kubernetes.io/instance": "t"}
-    text = re.sub(r"^ *\{\{- (if|with|end)[^}]*\}\}\n", "", template.read_text(), flags=re.MULTILINE)
-
-    def block(match: re.Match[str]) -> str:
-        source, indent = match[1].strip(), int(match[2])
-        value = labels if source.startswith("include") else look_up(source.removeprefix("toYaml").strip(), values)
-        shown = value if isinstance(value, str) else yaml.safe_dump(value)
-        return "\n" + "\n".join(" " * indent + line for line in shown.rstrip().splitlines())
-
-    text = re.sub(r"\s*\{\{- ([^}|]*?)\| nindent (\d+) \}\}", block, text)
-    text = re.sub(r"\{\{ ([^}]*?) \}\}", lambda match: str(look_up(match[1], values)), text)
-    assert "{{" not in text, text
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
-def look_up(path: str, values: dict[str, Any]) -> Any:
-    """`.Values.a.b` or `.Release.Name`; fails on a key that values.yaml does not have."""
-    if path == ".Release.Name":
-        return "t"
-    if path == ".":
-        return {}
-    found: Any = values
-    for key in path.removeprefix(".Values.").split("."):
-        found = found[key]
-    return found
-
-
-def test_the_chart_renders_to_what_the_design_asks_of_kubernetes() -> None:
-    """Helm itself is on no registry that tests may use; the templates keep to what `rendered` knows."""
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    made = [document for path in sorted((CHART / "templates").glob("*.yaml")) for document in rendered(path, values)]
-    kinds = [document["kind"] for document in made]
-    assert kinds == ["ConfigMap", "ConfigMap", "PodDisruptionBudget", "Service", "Service", "ServiceMonitor", "StatefulSet"]
-    pod = made[-1]["spec"]["template"]["spec"]
-    [container] = pod["containers"]
-    assert pod["terminationGracePeriodSeconds"] >= 45
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    assert made[-1]["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] == "data"
-
-
-def test_the_charts_own_configuration_loads(tmp_path: Path) -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    (tmp_path / "destinations").mkdir()
-    (tmp_path / "gateway.yaml").write_text(values["config"]["gateway"])
-    assert load(tmp_path / "gateway.yaml").queue.path == "/data"
