@@ -28,6 +28,7 @@ from gateway.consent_watch import ConsentWatch, deciding_signal
 from gateway.consents import StoredConsents
 from gateway.deliver.direct import DirectTransport
 from gateway.deliver.transport import AiohttpTransport, Transport
+from gateway.enrich.lookups import read_lookups
 from gateway.errors import ConfigErrors, GatewayError, Problem
 from gateway.intake import DurableIntake
 from gateway.lanes import Lanes, TransportFactory
@@ -53,7 +54,7 @@ class Tagway:
     """One gateway in one process.
 
     `drain` shortens the time in which a stopping gateway still takes hits (tests). Raises ConfigErrors when a mapping
-    does not compile, StoreError when the store cannot be used.
+    does not compile or a file of addresses cannot be read, StoreError when the store cannot be used.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class Tagway:
         self.meter = PrometheusMeter()
         self.store: Store = store or open_store(config, self.clock)
         self.prepared = prepare(config, self.meter)
+        known = read_lookups(config)
         self.lanes = Lanes(self.store, self.meter, self.clock, transport or direct_transport)
-        self.intake = DurableIntake(config, self.store, needs_by_source(config, self.prepared), self.meter, self.clock)
+        self.intake = DurableIntake(config, self.store, needs_by_source(config, self.prepared), self.meter, self.clock, known)
         consents = StoredConsents(self.store, self.intake.visitors)
         self.door = Door(config, self.intake, consents, self.meter, self.clock, ready=self.ready)
         self._store_file = store_path(config) / "tagway.db"
@@ -125,10 +127,11 @@ class Tagway:
             loop = asyncio.get_running_loop()
             config = await loop.run_in_executor(None, load, Path(self.config.file))
             prepared = prepare(config, self.meter)
+            known = await loop.run_in_executor(None, read_lookups, config)
             self._warn_of_restart(config)
             await self.lanes.stop(RELOAD_GRACE)
             self.config, self.prepared = config, prepared
-            self.intake.reconfigure(config, needs_by_source(config, prepared))
+            self.intake.reconfigure(config, needs_by_source(config, prepared), known)
             self.door.reconfigure(config)
             if self.receivers:
                 self.receivers.reload()

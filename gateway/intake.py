@@ -22,6 +22,7 @@ from gateway.consent.gate import Need, refuses
 from gateway.consent.signals import Signal
 from gateway.consent.withdrawal import subjects, withdrawn_purposes
 from gateway.enrich import describe, enrich
+from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.enrich.pace import Pace
 from gateway.enrich.visitor import Visitor, Visitors
 from gateway.errors import Refused, TooLarge
@@ -43,18 +44,28 @@ _KEPT = ("v", "id", "name", "time", "received", "source", "dialect", "consent")
 class DurableIntake:
     """The Intake of the running gateway.
 
-    `needs` is what each destination asks of consent, by the name of each source that it reads.
+    `needs` is what each destination asks of consent, by the name of each source that it reads; `known` what files say of
+    addresses (gateway/enrich/lookups.py).
     """
 
-    def __init__(self, config: Gateway, store: Store, needs: Mapping[str, Sequence[Need]], meter: Meter, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Gateway,
+        store: Store,
+        needs: Mapping[str, Sequence[Need]],
+        meter: Meter,
+        clock: Clock,
+        known: Lookups = NOTHING,
+    ) -> None:
         self._store = store
         self._meter = meter
         self._clock = clock
         self._pace = Pace()
-        self.reconfigure(config, needs)
+        self.reconfigure(config, needs, known)
 
-    def reconfigure(self, config: Gateway, needs: Mapping[str, Sequence[Need]]) -> None:
+    def reconfigure(self, config: Gateway, needs: Mapping[str, Sequence[Need]], known: Lookups = NOTHING) -> None:
         """Use the rules of a new configuration from the next hit on."""
+        self._known = known
         self._rules: dict[str, SourceConsent] = {name: source.consent for name, source in config.sources.items()}
         self._needs = {name: tuple(needs.get(name, ())) for name in config.sources}
         self._identities = {name: source.identity for name, source in config.sources.items()}
@@ -106,7 +117,8 @@ class DurableIntake:
         counts[raw.dialect] = counts.get(raw.dialect, 0) + 1
         named = checkout.keys(self._store.salt, hit.source, normal.data)
         data, signals = self._carried(raw.dialect, named, normal.data, hit) if named else (normal.data, ())
-        data = self._settle_consent(describe(enrich(data, hit), hit, self._pace.suspicions(hit)), hit, visitor, signals)
+        data = describe(enrich(data, hit, self._known), hit, self._pace.suspicions(hit), self._known)
+        data = self._settle_consent(data, hit, visitor, signals)
         body = bytes(memoryview(orjson.dumps(data)))  # a copy: what orjson makes keeps its buffer of several KiB
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")

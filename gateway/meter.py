@@ -18,8 +18,12 @@ class Meter:
     def refused(self, route: str, reason: str, events: int = 1) -> None:
         """Hits or events not taken; `reason` is an errors.RefusedReason."""
 
-    def ignored(self, source: str, route: str) -> None:
-        """A hit that holds no event (a topic that is none, an order that is not paid yet): answered, nothing stored."""
+    def ignored(self, source: str, route: str, reason: str) -> None:
+        """A hit that makes no event: answered, nothing stored.
+
+        `reason` is `prefetch` (a browser fetched ahead of a visit) or `no_event` (a topic that is none, an order that is not
+        paid yet).
+        """
 
     def dropped(self, source: str, field: str) -> None:
         """A value of a hit that could not be used; `field` is a name of the event schema."""

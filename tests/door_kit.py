@@ -72,12 +72,16 @@ class Counts(Meter):
         self.requests: list[tuple[str, int]] = []
         self.refusals: list[tuple[str, str]] = []
         self.drops: list[tuple[str, str]] = []
+        self.ignores: list[tuple[str, str, str]] = []
 
     def request(self, route: str, status: int, seconds: float) -> None:
         self.requests.append((route, status))
 
     def refused(self, route: str, reason: str, events: int = 1) -> None:
         self.refusals.extend([(route, str(reason))] * events)
+
+    def ignored(self, source: str, route: str, reason: str) -> None:
+        self.ignores.append((source, route, reason))
 
     def dropped(self, source: str, field: str) -> None:
         self.drops.append((source, field))

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 
 from gateway.app import Tagway
 from gateway.clock import Clock
 from gateway.config.load import load
 from gateway.lanes import TransportFactory
+from gateway.queue.recent import Window
 from tests.faults.books import disagreements
 
 GRANTED = dict.fromkeys(("ad_storage", "ad_user_data", "ad_personalization", "analytics_storage"), "granted")
@@ -95,6 +97,13 @@ class Running:
                 return disagreements(audit, metrics)
             await asyncio.sleep(0.05)
         raise AssertionError(f"the books never came to rest: {self.app.lane_report()}")
+
+    def newest(self) -> dict[str, Any]:
+        """The event that was stored last."""
+        with Window(self.app._store_file) as window:
+            [row] = window.newest(1)
+        event: dict[str, Any] = orjson.loads(row.body)
+        return event
 
     async def idle(self, timeout: float = 20.0) -> None:
         """Wait until nothing is queued."""

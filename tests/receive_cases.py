@@ -11,24 +11,11 @@ from gateway.clock import iso
 from gateway.enrich import enrich
 from gateway.errors import Refused
 from gateway.normalise import normalise
-from gateway.receive import data_tag, ga4, ga4_mp, json, meta_pixel, pixel, segment, shopify, snowplow, stripe, woocommerce
 from gateway.receive.hit import Hit, RawEvent
+from gateway.receive.routes import DIALECTS
 
 RECEIVED = 1795514400.5
 """2026-11-24T10:00:00.500Z"""
-DECODERS: dict[str, Callable[[Hit], list[RawEvent | Refused]]] = {
-    "json": json.decode,
-    "pixel": pixel.decode,
-    "segment": segment.decode,
-    "ga4": lambda hit: _GA4[hit.route](hit),
-    "snowplow": snowplow.decode,
-    "data_tag": data_tag.decode,
-    "meta_pixel": meta_pixel.decode,
-    "shopify": shopify.decode,
-    "woocommerce": woocommerce.decode,
-    "stripe": stripe.decode,
-}
-_GA4 = {"/g/collect": ga4.decode, "/mp/collect": ga4_mp.decode, "/collect": ga4.switched_off}
 _DEFAULTS = {
     "json": {"method": "POST", "route": "/v1/events"},
     "pixel": {"method": "GET", "route": "/p.gif"},
@@ -45,6 +32,15 @@ _DEFAULTS = {
 _TOPIC = {"shopify": "x-shopify-topic", "woocommerce": "x-wc-webhook-topic"}
 _THE_SAME = {"v": 1, "time": iso(RECEIVED), "received": iso(RECEIVED), "source": "shop"}
 OURS = "<ours>"
+_ROWS = {path: row for row in DIALECTS for path in (row.path, *row.also)}
+
+
+def read(hit: Hit) -> list[RawEvent | Refused]:
+    """The events of a hit, as the row of its route reads them."""
+    return _ROWS[hit.route].read(hit)
+
+
+DECODERS: dict[str, Callable[[Hit], list[RawEvent | Refused]]] = dict.fromkeys(_DEFAULTS, read)
 
 
 def hit(dialect: str, given: dict[str, Any]) -> Hit:

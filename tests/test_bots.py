@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.enrich.bots import REASONS, agent_reason, judge
+from gateway.enrich.lookups import Lookups
 from gateway.enrich.pace import Pace
 from gateway.receive.hit import Hit
+from gateway.receive.proxies import Networks
 from tests.client_kit import node_modules
 
 CORPORA = Path(__file__).parent / "corpora"
@@ -87,8 +89,9 @@ CASES: list[tuple[str, dict[str, str], dict[str, Any], int, list[str]]] = [
     ("a desktop that says mobile", {"sec-ch-ua-mobile": "?1"}, {}, 30, ["client_hints_differ"]),
     ("headless in the hints only", {"sec-ch-ua": '"HeadlessChrome";v="142"'}, {}, 100, ["agent_automation"]),
     ("hints missing over https", NO_HINTS, {}, 30, ["client_hints_missing"]),
-    ("prefetched", {"sec-purpose": "prefetch;prerender"}, {}, 100, ["prefetch"]),
-    ("previewed, with the stray colon", {"x-purpose": ":preview"}, {}, 100, ["prefetch"]),
+    ("opened by a machine", {}, {"dialect": "email", "props": {"open_kind": "scanner", "open_machine": True}}, 100,
+     ["mail_machine"]),
+    ("opened ahead", {}, {"dialect": "email", "props": {"open_kind": "prefetch", "open_machine": True}}, 100, ["prefetch"]),
     ("a driven browser says so", {}, {"raw": {"wd": "1"}}, 100, ["webdriver"]),
     ("an impossible screen", {}, {"device": {"screen_width": 0, "screen_height": 0}}, 30, ["screen"]),
 ]  # fmt: skip
@@ -126,6 +129,32 @@ def test_two_suspicions_pass_the_default_limit_and_one_does_not() -> None:
 def test_a_server_is_judged_by_the_agent_of_its_event(data: dict[str, Any], more: dict[str, Any], score: int) -> None:
     found = judge(data, hit({"user-agent": "analytics-node-next/latest"}, **more))
     assert (found["score"] if found else 0) == score
+
+
+HOSTED = Lookups(datacentres=Networks(["203.0.113.0/24"]))
+
+
+@pytest.mark.parametrize(
+    ("headers", "more", "found"),
+    [
+        ({}, {}, {"score": 30, "reasons": ["datacentre"]}),
+        ({"accept-language": "-"}, {}, {"score": 100, "reasons": ["no_accept_language", "datacentre"]}),
+        ({}, {"bot_score": 5}, {"score": 35, "reasons": ["upstream", "datacentre"]}),
+        ({"user-agent": CRAWLERS[0]}, {}, {"score": 100, "reasons": ["agent_crawler", "datacentre"]}),
+        ({}, {"server": True}, None),
+        ({}, {"route": "/v1/batch"}, None),
+        ({}, {"route": "/v1/batch", "browser": True}, {"score": 30, "reasons": ["datacentre"]}),
+    ],
+    ids=["alone", "with another suspicion", "with a low score", "with a bot", "a server key", "an SDK", "a browser's SDK"],
+)
+def test_a_data_centre_is_a_suspicion_of_browsers(headers: dict[str, str], more: dict[str, Any], found: Any) -> None:
+    said = {name: value for name, value in {**PEOPLE, **headers}.items() if value != "-"}
+    dialect = "segment" if more.get("route") else "pixel"
+    assert judge({"dialect": dialect}, hit(said, **more), (), HOSTED) == found
+
+
+def test_the_rate_of_a_server_is_not_its_visitors() -> None:
+    assert judge({"dialect": "segment"}, hit(PEOPLE, "/v1/batch"), ("rate",)) is None
 
 
 def test_a_trusted_proxys_score_counts_as_it_is() -> None:

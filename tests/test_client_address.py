@@ -7,7 +7,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from gateway.config.models import GeoHeaders
+from gateway.config.lookups import Geo
 from gateway.errors import ConfigErrors
 from gateway.receive.client import Client, Proxies
 from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Networks, parse_address
@@ -27,7 +27,7 @@ def forwarded(*values: str) -> Lines:
 
 
 def client(trusted: tuple[str, ...], peer: str | None, lines: Lines, folder: Path = Path(), **geo: str) -> Client:
-    return Proxies(trusted, GeoHeaders(**geo), folder).client(peer, CIMultiDict(lines))
+    return Proxies(trusted, Geo(**geo), folder).client(peer, CIMultiDict(lines))
 
 
 BAD = "bad"
@@ -226,6 +226,30 @@ def test_a_region_is_a_code_of_its_country(value: str, region: str | None) -> No
     lines = [("CF-IPCountry", "DE"), ("CF-Region", value)]
     found = client(TEN, "10.0.0.2", lines, country_header="CF-IPCountry", region_header="CF-Region")
     assert found.region == region
+
+
+@pytest.mark.parametrize(
+    ("lines", "score"),
+    [
+        ([], 0),
+        ([("X-Device-Bot-Score", "80")], 80),
+        ([("X-Device-Bot-Score", "999")], 100),
+        ([("X-Device-Bot-Score", "-1")], 0),
+        ([("X-Device-Bot-Score", "８０")], 0),
+        ([("Cf-Bot-Score", "1")], 100),
+        ([("Cf-Bot-Score", "29")], 72),
+        ([("Cf-Bot-Score", "30")], 0),
+        ([("Cf-Bot-Score", "99")], 0),
+        ([("Cf-Bot-Score", "0")], 0),
+        ([("Cf-Bot-Score", "none")], 0),
+        ([("Cf-Bot-Score", "99"), ("Cf-Verified-Bot", "true")], 100),
+        ([("Cf-Bot-Score", "99"), ("Cf-Verified-Bot", "false")], 0),
+        ([("Cf-Bot-Score", "20"), ("X-Device-Bot-Score", "95")], 95),
+    ],
+)
+def test_a_bot_score_is_read_in_both_directions_and_from_trusted_proxies_only(lines: Lines, score: int) -> None:
+    assert client(TEN, "10.0.0.2", lines).bot_score == score
+    assert client(TEN, "203.0.113.9", lines).bot_score == 0
 
 
 class TestCloudFront:

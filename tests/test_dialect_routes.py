@@ -206,3 +206,40 @@ def test_a_written_down_hit_is_taken_as_the_door_takes_it() -> None:
     assert read_hit(raw, gateway(), None, 1_795_514_400.0).source == "shop"
     named = raw.replace(b"t.shop.example", b"other.example").replace(b'"app"', b'"wk_blog"')
     assert read_hit(named, gateway(), None, 1_795_514_400.0).source == "blog"
+
+
+AHEAD = [
+    ("POST", "/v1/events", json.dumps({"name": "page_view"})),
+    ("POST", "/v1/track", json.dumps({"event": "page_view", "anonymousId": "a-1"})),
+    ("POST", "/v1/batch", json.dumps({"batch": [{"type": "page", "anonymousId": "a-1"}]})),
+    ("GET", "/v1/pixel/page?data=" + base64.b64encode(b'{"anonymousId": "a-1", "writeKey": "wk_shop"}').decode(), ""),
+    ("GET", "/p.gif?e=page_view", ""),
+    ("POST", "/g/collect?v=2&tid=G-AB12&cid=1.2&en=page_view", ""),
+    ("GET", "/i?e=pv&p=web&tv=js&eid=e-1", ""),
+    ("POST", TP2, batch(PAYLOAD)),
+    ("POST", "/data", json.dumps({"event_name": "page_view"})),
+    ("GET", f"/tr?{HIT}", ""),
+]
+"""A page view on each route that browsers use."""
+
+
+@pytest.mark.parametrize(("method", "target", "body"), AHEAD, ids=[case[1].partition("?")[0] for case in AHEAD])
+async def test_what_a_browser_fetches_ahead_is_answered_as_usual_counted_and_no_event(
+    method: str, target: str, body: str
+) -> None:
+    async with house() as one:
+        visit = await one.ask(method, target, body, {"Origin": ORIGIN})
+        assert one.intake.events == 1
+        for headers in ({"Sec-Purpose": "prefetch;prerender"}, {"X-Moz": "prefetch"}, {"X-Purpose": ": preview"}):
+            ahead = await one.ask(method, target, body, {"Origin": ORIGIN, **headers})
+            assert (ahead.status, ahead.headers.get("content-type")) == (visit.status, visit.headers.get("content-type"))
+        assert one.intake.events == 1
+        assert [reason for _, _, reason in one.counts.ignores] == ["prefetch"] * 3
+        await one.ask(method, target, body, {"Origin": ORIGIN, "Sec-Purpose": "navigate"})
+        assert one.intake.events == 2
+
+
+async def test_a_server_makes_nothing_ahead() -> None:
+    async with house() as one:
+        await one.ask("POST", "/v1/events", AHEAD[0][2], {"X-Write-Key": "sk_shop", "Purpose": "prefetch"})
+        assert (one.intake.events, one.counts.ignores) == (1, [])

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from gateway.clock import FrozenClock
-from gateway.config.models import Gateway, GeoHeaders, Paths, SourceLimits
+from gateway.config.lookups import Geo
+from gateway.config.models import Gateway, Paths, SourceLimits
 from gateway.errors import ConfigErrors, QueueFull, RateLimited
 from gateway.meter import Meter
 from gateway.receive.hit import Hit
@@ -352,7 +353,7 @@ class TestHits:
         assert hit.headers["user-agent"] == "Mö\tx\ufffd"
 
     async def test_address_country_and_time_come_along(self) -> None:
-        geo = GeoHeaders(country_header="CF-IPCountry", region_header="CF-Region")
+        geo = Geo(country_header="CF-IPCountry", region_header="CF-Region")
         async with house(gateway(geo=geo)) as at:
             headers = {"X-Forwarded-For": "6.6.6.6, 198.51.100.7", "CF-IPCountry": "DE", "CF-Region": "BY"}
             await at.ask("POST", "/v1/events", EVENT, headers)

@@ -203,7 +203,10 @@ async def test_what_is_no_event_is_answered_and_counted(tmp_path: Path, shop: st
         status, told = await post(up, *hook(shop, order, topic=topic, at=NOW))
         assert (status, told) == (200, {"accepted": 0, "ids": [], "rejected": []})
         assert stored(up) == []
-        assert f'tagway_ignored_total{{route="/hooks/{shop}/{{source}}",source="shop"}} 1.0' in await up.metrics()
+        assert (
+            f'tagway_ignored_total{{reason="no_event",route="/hooks/{shop}/{{source}}",source="shop"}} 1.0'
+            in await up.metrics()
+        )
 
 
 async def test_the_unsigned_ping_of_woocommerce_is_answered(tmp_path: Path) -> None:

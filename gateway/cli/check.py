@@ -12,6 +12,7 @@ import click
 from gateway.cli.common import config_file, config_option, json_option, print_json
 from gateway.config.load import load, warnings
 from gateway.config.models import Gateway
+from gateway.enrich.lookups import read_lookups
 from gateway.errors import ConfigErrors, Problem
 from gateway.online import Online, ask
 from gateway.plans import prepare
@@ -22,7 +23,11 @@ _COLOURS = {"fine": "green", "unsure": "yellow", "wrong": "red", "nothing": "whi
 @click.command()
 @config_option
 @json_option
-@click.option("--without-secrets", is_flag=True, help="Do not ask for secrets: for pull requests and CI.")
+@click.option(
+    "--without-secrets",
+    is_flag=True,
+    help="Ask for no secret, nor for the files of addresses (geo.database, bots.datacentres): for CI.",
+)
 @click.option("--online", is_flag=True, help="Ask the vendors too, with what they offer for that. Nothing is recorded there.")
 def check(config_path: Path | None, as_json: bool, without_secrets: bool, online: bool) -> None:
     """Check the configuration: syntax, keys, secrets, mappings, consent.
@@ -46,6 +51,8 @@ def check(config_path: Path | None, as_json: bool, without_secrets: bool, online
         prepare(config)
     except ConfigErrors as error:
         problems += error.problems
+    if config and not without_secrets:
+        problems += _of_lookups(config)
     failed = any(not problem.warning for problem in problems)
     answers = asyncio.run(ask(config)) if online and config and not failed else []
     if as_json:
@@ -55,6 +62,15 @@ def check(config_path: Path | None, as_json: bool, without_secrets: bool, online
         _print_answers(answers)
     if failed or any(one.answer == "wrong" for one in answers):
         raise SystemExit(1)
+
+
+def _of_lookups(config: Gateway) -> Sequence[Problem]:
+    """What is wrong with the files of addresses; in CI they need not be there."""
+    try:
+        read_lookups(config)
+    except ConfigErrors as error:
+        return error.problems
+    return ()
 
 
 def _print(path: Path, config: Gateway | None, problems: list[Problem], failed: bool) -> None:

@@ -117,8 +117,25 @@ class _Run:
                 found += trap_problems(own[key], key, own.marks[key], values=False)
         self.problems += [*said, *without_echo(found, said)]
         self._admin(own, top)
+        top = self._with_lookups(top) if top else None
         self.problems = _by_line(self.problems)
         return top
+
+    def _with_lookups(self, top: Gateway) -> Gateway:
+        """Its files of addresses, found from gateway.yaml and watched from now on. What is in them is not looked at here."""
+        database, datacentres = top.geo.database, top.bots.datacentres
+        if database is not None:
+            database = self._lookup(database, ("geo", "database"))
+        datacentres = [self._lookup(name, ("bots", "datacentres")) for name in datacentres]
+        geo = top.geo.model_copy(update={"database": database})
+        return top.model_copy(update={"geo": geo, "bots": top.bots.model_copy(update={"datacentres": datacentres})})
+
+    def _lookup(self, name: str, steps: tuple[str, ...]) -> str:
+        place = beside(self.tree.mark, name)
+        self.files.watched[place] = None
+        if self.references.needed and not os.path.isfile(place):
+            self._say(f"{'.'.join(steps)}: there is no file {' '.join(place.split())}", steps)
+        return place
 
     def _admin(self, tree: MarkedMap, top: Gateway | None) -> None:
         written: Any = tree.get("admin")

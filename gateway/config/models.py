@@ -19,6 +19,7 @@ from gateway.config.addresses import base_url, host, is_loopback, listen_address
 from gateway.config.hooks import Hooks
 from gateway.config.identity import Identity
 from gateway.config.links import Links
+from gateway.config.lookups import BotFiles, Geo
 from gateway.config.strict import Strict
 from gateway.errors import Problem
 
@@ -114,15 +115,6 @@ class Metrics(Strict):
     """Prometheus, without a token and without personal data."""
 
     listen: Address = Field(default="127.0.0.1:9464", description="host:port of `/metrics`; needs a restart to change")
-
-
-class GeoHeaders(Strict):
-    """Where a trusted proxy says the country stands."""
-
-    country_header: str | None = Field(
-        default=None, description="header with the two-letter country, such as `CF-IPCountry`; read from trusted proxies only"
-    )
-    region_header: str | None = Field(default=None, description="header with the region's code")
 
 
 class Paths(Strict):
@@ -362,7 +354,8 @@ class Gateway(Strict):
     trusted_proxies: list[Annotated[str, BeforeValidator(_proxy)]] = Field(
         default_factory=list, description="whose X-Forwarded-For is believed: `private`, `cloudflare`, `cloudfront`, networks"
     )
-    geo: GeoHeaders = Field(default=GeoHeaders(), description="headers of a trusted proxy that say where the visitor is")
+    geo: Geo = Field(default=Geo(), description="what says where a visitor is: a trusted proxy's headers, a database")
+    bots: BotFiles = Field(default=BotFiles(), description="lists that bot scores are made with")
     workers: int = Field(
         default=0,
         ge=0,

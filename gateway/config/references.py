@@ -50,7 +50,7 @@ class References:
 
     def __init__(self, env: Mapping[str, str], files: SourceFiles, *, needed: bool = True) -> None:
         """`needed` false: what is not set passes as it is (a check without secrets)."""
-        self._env, self._files, self._needed = env, files, needed
+        self._env, self._files, self.needed = env, files, needed
         self.problems: list[Problem] = []
 
     def take_problems(self) -> list[Problem]:
@@ -112,9 +112,9 @@ class References:
             return Referred.of(scalar, value)
         if default is not None:
             return Referred.of(scalar, default, literal=bool(default))
-        if self._needed and value is None:
+        if self.needed and value is None:
             self._absent(f"{name} is not set", "set it in the environment or use ${file:/run/secrets/…}", scalar.mark)
-        elif self._needed:
+        elif self.needed:
             self._absent(f"{name} is empty", f"set it, or write ${{{name}:-}} where it may be empty", scalar.mark)
         return Referred.of(scalar, scalar, missing=True)
 
@@ -124,14 +124,14 @@ class References:
         try:
             text = self._files.secret(shown, _MAX_SECRET).decode("utf-8-sig").rstrip("\r\n")
         except ConfigErrors as error:
-            if self._needed:
+            if self.needed:
                 self._absent(f"{quoted} {error.problems[0].message}", "check the path and who may read it", scalar.mark)
         except UnicodeDecodeError:
             self._absent(f"{quoted} is not UTF-8 text", "a secret is one line of text", scalar.mark)
         else:
             if text:
                 return Referred.of(scalar, text)
-            if self._needed:
+            if self.needed:
                 self._absent(f"{quoted} is empty", "put the value there as one line", scalar.mark)
         return Referred.of(scalar, scalar, missing=True)
 

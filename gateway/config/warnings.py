@@ -109,13 +109,13 @@ def _undeliverable(config: Gateway, name: str, one: DestinationConfig, manifest:
     consent = config.sources[name].consent
     if not requires or one.consent.on_denied == "anonymous":
         return
-    if consent.unknown == "jurisdiction" and consent.jurisdiction == "auto" and not config.geo.country_header:
+    if consent.unknown == "jurisdiction" and consent.jurisdiction == "auto" and not config.geo.known:
         yield (
-            f"sources.{name}.consent.unknown is jurisdiction and no country is known: set geo.country_header; "
-            f"until then silence counts as denied for {one.name}"
+            f"sources.{name}.consent.unknown is jurisdiction and no country is known: set geo.country_header "
+            f"or geo.database; until then silence counts as denied for {one.name}"
         )
     silence_grants = consent.unknown == "jurisdiction" and (
-        consent.jurisdiction in ("opt_out", "none") or (consent.jurisdiction == "auto" and config.geo.country_header)
+        consent.jurisdiction in ("opt_out", "none") or (consent.jurisdiction == "auto" and config.geo.known)
     )
     if silence_grants:
         return

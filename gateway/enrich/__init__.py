@@ -4,6 +4,9 @@
   where `Hit.trusts_body`. A server key speaks for others, so its own address and agent are nobody's and are not used.
 - **Geo** is the trusted proxy's word about the request's address, so it goes with that address: not for server keys, and
   not where the body named another one. A body's geo counts where its address would. `XX`, `T1` and `ZZ` are no country.
+- **Geo of a database** (lookups.py) is asked for the address that the event ends up with, and for no other: where the proxy
+  said no country, or to add region and city to the same one. Of the request's own address it outweighs a body's country;
+  of one that the body named it only fills what the body left open.
 - **Ids**: the event's own, then click ids of `page.url`, then of a referrer of the same site, then vendors' cookies.
 - **fbc** is made only out of a `fbclid`, as `fb.1.<event time in ms>.<fbclid>`, and only where the event brought none and the
   cookie holds none of that click.
@@ -22,6 +25,7 @@ from typing import Any
 
 from gateway.clock import parse_instant
 from gateway.enrich import agent, bots, urls, vendor_cookies
+from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.receive.hit import Hit
 
 ANONYMOUS = "sp-anonymous"
@@ -30,15 +34,18 @@ _COUNTRY_SPELLINGS = {"UK": "GB", "EL": "GR"}
 _MAX_AGENT = 2000
 
 
-def enrich(data: dict[str, Any], hit: Hit) -> dict[str, Any]:
-    """A new event with more in `device`, `geo`, `ids`, `session`, `campaign` and `user`; the given one is not changed."""
+def enrich(data: dict[str, Any], hit: Hit, known: Lookups = NOTHING) -> dict[str, Any]:
+    """A new event with more in `device`, `geo`, `ids`, `session`, `campaign` and `user`; the given one is not changed.
+
+    `known` is what the operator's files say of addresses.
+    """
     event = dict(data)
     if data.get("dialect") == "snowplow" and ANONYMOUS in hit.headers:
         hit = hit._replace(ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
     elif data.get("dialect") == "email":
         hit = _of_open(data, hit)
     foreign = _device(event, hit)
-    _geo(event, hit, foreign=foreign)
+    _geo(event, hit, known, foreign=foreign)
     _identify(event, hit)
     return event
 
@@ -50,7 +57,7 @@ def _of_open(data: dict[str, Any], hit: Hit) -> Hit:
     return hit._replace(headers={name: value for name, value in hit.headers.items() if name != "cookie"})
 
 
-def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -> dict[str, Any]:
+def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = (), known: Lookups = NOTHING) -> dict[str, Any]:
     """A new event with what the agent says in `device`, and with `bot`; `enrich` comes before.
 
     `suspicions` are reasons against the client that no single hit can show (bots.REASONS: `rate`).
@@ -59,7 +66,7 @@ def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -
     if "device" in data:
         event["device"] = device = dict(data["device"])
         agent.add_to(device)
-    bot = bots.judge(event, hit, suspicions)
+    bot = bots.judge(event, hit, suspicions, known)
     if bot:
         event["bot"] = bot
     else:
@@ -92,16 +99,25 @@ def _device(event: dict[str, Any], hit: Hit) -> bool:
     return hit.server or (hit.trusts_body and stated is not None and stated != hit.ip)
 
 
-def _geo(event: dict[str, Any], hit: Hit, *, foreign: bool) -> None:
+def _geo(event: dict[str, Any], hit: Hit, known: Lookups, *, foreign: bool) -> None:
     geo = dict(event.get("geo", ())) if hit.trusts_body else {}
-    if not foreign and (country := _country(hit.country)):
+    ip = event["device"].get("ip") if known is not NOTHING and "device" in event else None
+    place = known.place(ip) if ip else None
+    stated = None if foreign else _country(hit.country)
+    country = stated or (_country(place.country) if place and not (foreign and "country" in geo) else None)
+    if country:
         if geo.get("country", country) != country:
             geo = {}
         geo["country"] = country
-        if hit.region:
+        if stated and hit.region:
             geo.setdefault("region", hit.region)
     if "country" in geo:
         geo["country"] = geo["country"].upper()
+        if place and _country(place.country) == geo["country"]:
+            if place.region:
+                geo.setdefault("region", place.region)
+            if place.city:
+                geo.setdefault("city", place.city)
     if geo:
         event["geo"] = geo
     else:

@@ -6,7 +6,10 @@ lists take some of them for crawlers, so a list of their tokens is looked at fir
 
 Whose agent is judged: of a hit with browser headers, or on an image or collect route, the request's own with its headers; on
 routes that servers and SDKs speak (JSON, Segment, Measurement Protocol) only the agent that the event itself names, never the
-caller's library. A score that a trusted proxy gives (`X-Device-Bot-Score`) counts as it is.
+caller's library. Address and rate of a caller count only where its agent does. A score that a trusted proxy gives counts as it
+is (gateway/receive/client.py says which headers).
+
+An address in a data centre alone is a suspicion, as many people's VPN leads through one; with any other it is a bot.
 
 Opens of e-mails were judged where they came in (gateway/receive/mail.py): proxies of mail programs are on every list of
 crawlers, and a person may be behind them.
@@ -24,6 +27,7 @@ from typing import Any
 
 from is_bot import Bots
 
+from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.receive.hit import Hit
 
 BOT, SUSPECT, MOST = 100, 30, 100
@@ -39,6 +43,7 @@ WORDS = {
     "webdriver": "the page saw that a program steers the browser",
     "screen": "its screen has no width or no height",
     "rate": "the client sent more at once than a person does",
+    "datacentre": "its address is in a data centre's network",
     "upstream": "the proxy, or the server that sent it, scored it",
     "mail_machine": "a machine of a mail service fetched it",
 }
@@ -54,27 +59,28 @@ _AUTOMATION = re.compile(
 )
 _CHROMIUM = re.compile(r"Chrom(?:e|ium)/(\d+)")
 _HINT_MAJOR = re.compile(r'"(?:Google Chrome|Chromium|Microsoft Edge)";\s*v="(\d+)')
-_PREFETCH = {
-    "sec-purpose": ("prefetch",),
-    "purpose": ("prefetch",),
-    "x-purpose": ("preview", "instant"),
-    "x-moz": ("prefetch",),
-}
 _IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel", "click"})
 _COLLECT_ROUTES = frozenset({"/g/collect"})
 _WEBVIEW = re.compile(r"; wv\)|Version/[\d.]+ Chrome/")
 
 
-def judge(data: Mapping[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -> dict[str, Any] | None:
+def judge(
+    data: Mapping[str, Any], hit: Hit, suspicions: tuple[str, ...] = (), known: Lookups = NOTHING
+) -> dict[str, Any] | None:
     """`{"score": 100, "reasons": ["agent_crawler"]}`, or None for who looks like a person.
 
-    `suspicions` are reasons found elsewhere (the rate of a client). An event that was scored before it came here keeps its
-    score where the body is trusted.
+    `suspicions` are reasons found elsewhere (the rate of a client); `known` is what files say of addresses. An event that
+    was scored before it came here keeps its score where the body is trusted.
     """
     if data.get("dialect") == "email":
-        return {"score": BOT, "reasons": ["mail_machine"]} if data.get("props", {}).get("open_machine") else None
-    found = list(_signals(data, hit))
-    found += [(SUSPECT, reason) for reason in suspicions]
+        return _of_open(data.get("props", {}))
+    own = _is_visitors_own(data, hit)
+    found = list(_signals(data, hit, own))
+    if own:
+        found += [(SUSPECT, reason) for reason in suspicions]
+        if hit.ip and known.is_datacentre(hit.ip):
+            together = any(points >= SUSPECT for points, _ in found)
+            found.append((BOT if together else SUSPECT, "datacentre"))
     stated = data.get("bot", {}).get("score", 0) if hit.trusts_body else 0
     score = min(MOST, max(stated, sum(points for points, _ in found)))
     if not score:
@@ -82,7 +88,14 @@ def judge(data: Mapping[str, Any], hit: Hit, suspicions: tuple[str, ...] = ()) -
     return {"score": score, "reasons": [reason for _, reason in found] or ["upstream"]}
 
 
-def _signals(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[int, str]]:
+def _of_open(props: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of an e-mail's open: gateway/receive/mail.py knows who fetched it."""
+    if not props.get("open_machine"):
+        return None
+    return {"score": BOT, "reasons": ["prefetch" if props.get("open_kind") == "prefetch" else "mail_machine"]}
+
+
+def _signals(data: Mapping[str, Any], hit: Hit, own: bool) -> Iterator[tuple[int, str]]:
     if hit.bot_score:
         yield hit.bot_score, "upstream"
     if data.get("raw", {}).get("wd") in ("1", 1, True, "true"):
@@ -92,7 +105,7 @@ def _signals(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[int, str]]:
     device = data.get("device", {})
     if device.get("screen_width") == 0 or device.get("screen_height") == 0:
         yield SUSPECT, "screen"
-    if not _is_visitors_own(data, hit):
+    if not own:
         agent = device.get("user_agent") if hit.trusts_body else None
         if agent and agent != hit.headers.get("user-agent"):
             yield from _of_agent(str(agent))
@@ -135,9 +148,6 @@ def _crawlers() -> Bots:
 
 
 def _of_headers(agent: str, headers: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    for name, words in _PREFETCH.items():
-        if headers.get(name, "").lstrip(":").startswith(words):
-            yield BOT, "prefetch"
     if not agent.startswith("Mozilla/"):
         return
     if "accept-language" not in headers:

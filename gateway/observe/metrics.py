@@ -73,7 +73,11 @@ FAMILIES: dict[str, Family] = {
         "counter", "Events decoded from hits, before de-duplication.", ("source", "dialect")
     ),
     "tagway_refused_total": Family("counter", "Hits and events not taken.", ("route", "reason")),
-    "tagway_ignored_total": Family("counter", "Hits that held no event: answered, nothing stored.", ("source", "route")),
+    "tagway_ignored_total": Family(
+        "counter",
+        "Hits that make no event (fetched ahead of a visit, or none in it): answered, nothing stored.",
+        ("source", "route", "reason"),
+    ),
     "tagway_dropped_fields_total": Family("counter", "Values of hits that could not be used.", ("source", "field")),
     "tagway_outcomes_total": Family(
         "counter",
@@ -258,8 +262,8 @@ class PrometheusMeter(Meter):
         known = reason if reason in RefusedReason.__members__.values() else OTHER
         self._refused.child((self._route(route), str(known))).inc(events)
 
-    def ignored(self, source: str, route: str) -> None:
-        self._ignored.child((self._source(source), self._route(route))).inc()
+    def ignored(self, source: str, route: str, reason: str) -> None:
+        self._ignored.child((self._source(source), self._route(route), reason)).inc()
 
     def dropped(self, source: str, field: str) -> None:
         self._dropped.child((self._source(source), _schema_name(field))).inc()

@@ -18,11 +18,13 @@ from typing import NamedTuple
 
 from multidict import MultiMapping
 
-from gateway.config.models import GeoHeaders
+from gateway.config.lookups import Geo
 from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Address, Networks, cloudfront_ranges, parse_address
 
 MAX_REMEMBERED = 8192
 """Addresses whose reading is remembered: parsing one costs more than all else here."""
+CLOUDFLARE_LIKELY_BOT = 30
+"""Cloudflare's scores from here on are people's."""
 UNKNOWN_COUNTRIES = frozenset({"XX", "T1", "ZZ"})
 _COUNTRY_NAMES = {"UK": "GB", "EL": "GR"}
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -58,8 +60,8 @@ class Proxies:
     `folder` is where the configuration lies (for `cloudfront`). Raises ConfigErrors.
     """
 
-    def __init__(self, names: Sequence[str], geo: GeoHeaders | None = None, folder: Path = Path()) -> None:
-        geo = geo or GeoHeaders()
+    def __init__(self, names: Sequence[str], geo: Geo | None = None, folder: Path = Path()) -> None:
+        geo = geo or Geo()
         cloudfront = cloudfront_ranges(folder) if "cloudfront" in names else []
         cloudflare = CLOUDFLARE if "cloudflare" in names else []
         private = PRIVATE if "private" in names else []
@@ -205,9 +207,22 @@ def _viewer_address(text: str) -> Address | None:
 
 
 def _bot_score(headers: Headers) -> int:
-    """The proxy's own verdict (`X-Device-Bot-Score`, 0 to 100); 0 when it has none."""
-    text = headers.get("x-device-bot-score", "")
-    return min(100, int(text)) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
+    """The proxy's own verdict, 0 (none, or a person) to 100.
+
+    `X-Device-Bot-Score` counts from 0 to 100 as we do. Cloudflare's `cf-bot-score` (managed transform "Add bot protection
+    headers", https://developers.cloudflare.com/bots/concepts/bot-score/) goes from 1, a bot, to 99, a person, and everything
+    below 30 is likely automated; `cf-verified-bot` marks crawlers that it knows.
+    """
+    score = _number(headers.get("x-device-bot-score", ""))
+    if headers.get("cf-verified-bot", "").lower() == "true":
+        return 100
+    person = _number(headers.get("cf-bot-score", ""))
+    likely = 101 - person if 0 < person < CLOUDFLARE_LIKELY_BOT else 0
+    return min(100, max(score, likely))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
 
 
 def _country(text: str) -> str | None:

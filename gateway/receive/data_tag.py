@@ -25,7 +25,7 @@ from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive import data_tag_fields as tag
 from gateway.receive.body import MAX_EVENT_BYTES, check_count, event_name, parse, too_large
 from gateway.receive.cookies import cookies, decoded
-from gateway.receive.forms import base64_json, fields, inner_json, is_prefetch
+from gateway.receive.forms import base64_json, fields, inner_json
 from gateway.receive.hit import Hit, RawEvent
 from gateway.receive.sources import body_key, query_value
 
@@ -35,7 +35,7 @@ _MAX_LEVELS = 8
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:
     """One entry per event. Raises Malformed or TooLarge where nothing can be read."""
-    if hit.method == "HEAD" or is_prefetch(hit):
+    if hit.method == "HEAD":
         return []
     if len(hit.query) > MAX_EVENT_BYTES:
         raise TooLarge("the query is over 64 KiB")

@@ -30,6 +30,7 @@ _PREFETCH = (
     ("x-purpose", "preview"),
     ("x-purpose", "instant"),
 )
+_PREFETCH_NAMES = frozenset(name for name, _ in _PREFETCH)
 _URL_SAFE = str.maketrans("-_ ", "+/+")
 
 
@@ -82,6 +83,8 @@ def _multipart(body: bytes, kind: str) -> dict[str, str]:
 
 def is_prefetch(hit: Hit) -> bool:
     """Whether a browser says that nobody looks at the page yet (`Sec-Purpose: prefetch` and its older spellings)."""
+    if _PREFETCH_NAMES.isdisjoint(hit.headers):
+        return False
     return any(hit.headers.get(name, "").lower().lstrip(": ").startswith(word) for name, word in _PREFETCH)
 
 

@@ -33,9 +33,10 @@ from gateway.meter import Meter
 from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
+from gateway.receive.forms import is_prefetch
 from gateway.receive.hit import Intake
 from gateway.receive.reading import BODY_SECONDS, BadFraming, TooSlow, check_version
-from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply
+from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply, without_event
 from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
 from gateway.receive.services import discard, health, sdk_settings
@@ -153,11 +154,14 @@ class Door:
         try:
             check_version(visit.request)
             hit = await rules.identify_hit(visit, self._body_seconds, row)
+            if row.is_ahead(hit):
+                self.meter.ignored(hit.source, row.path, "prefetch")
+                return without_event(answers)
             raws = row.decode(hit)
             events = len(raws)
             results = await self._intake.accept(hit, raws) if raws else []
             if not raws:
-                self.meter.ignored(hit.source, row.path)
+                self.meter.ignored(hit.source, row.path, "prefetch" if is_prefetch(hit) else "no_event")
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, answers, error, events)
         except Exception as error:  # boundary: a reader who follows a signed link is led on whatever happens

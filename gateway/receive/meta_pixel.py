@@ -25,7 +25,7 @@ from typing import Any
 
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive.body import MAX_EVENT_BYTES, event_name
-from gateway.receive.forms import body_fields, fields, inner_json, is_prefetch
+from gateway.receive.forms import body_fields, fields, inner_json
 from gateway.receive.hit import Hit, RawEvent
 
 Given = dict[str, str]
@@ -73,8 +73,8 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:
-    """The hit's one event; none for HEAD and prefetches. Raises Malformed or TooLarge."""
-    if hit.method == "HEAD" or is_prefetch(hit):
+    """The hit's one event; none for HEAD. Raises Malformed or TooLarge."""
+    if hit.method == "HEAD":
         return []
     if max(len(hit.query), len(hit.body)) > MAX_EVENT_BYTES:
         raise TooLarge("the hit is over 64 KiB")

@@ -16,7 +16,7 @@ Of a repeated key the first wins. A macro that nobody replaced (`${GDPR_CONSENT_
 absent, and the Referer of a page out of an AMP cache is nobody's page. `+` is a space; broken %-sequences stay as typed and
 bytes that are not UTF-8 become U+FFFD.
 
-HEAD requests and prefetches (`Sec-Purpose: prefetch` and its older spellings) are nobody's visit: no event.
+A HEAD request is nobody's visit: no event.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from gateway.errors import Refused, TooLarge
 from gateway.receive.body import MAX_EVENT_BYTES, event_name
-from gateway.receive.forms import fields, is_prefetch
+from gateway.receive.forms import fields
 from gateway.receive.hit import Hit, RawEvent
 
 _PLACES = {
@@ -59,8 +59,8 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:
-    """The hit's one event; none for HEAD and prefetches. Raises Malformed or TooLarge."""
-    if hit.method == "HEAD" or is_prefetch(hit):
+    """The hit's one event; none for HEAD. Raises Malformed or TooLarge."""
+    if hit.method == "HEAD":
         return []
     if len(hit.query) > MAX_EVENT_BYTES:
         raise TooLarge("the query is over 64 KiB")

@@ -156,6 +156,11 @@ class NativeAnswers:
         return _busy(503, full.retry_after)
 
 
+def without_event(answers: Answers) -> Reply:
+    """The usual answer to a hit that makes no event by right, and must not be sent again."""
+    return NONE_TAKEN if isinstance(answers, NativeAnswers) else answers.accepted(())
+
+
 class SegmentAnswers:
     """Segment's SDKs: 200 whatever became of the hit (refusals are counted), 429 and 408 when they should come again."""
 
@@ -229,7 +234,7 @@ class HookAnswers(NativeAnswers):
     """Shops' webhooks: 200 also where the hit held no event, since a shop sends again, and in the end gives up, what is not."""
 
     def accepted(self, results: Sequence[Taken | Refused]) -> Reply:
-        return super().accepted(results) if results else HOOK_OK
+        return super().accepted(results) if results else NONE_TAKEN
 
 
 _JSON = {"Content-Type": "application/json", **NO_STORE}
@@ -266,6 +271,6 @@ GA4_OK = Reply(
     },
 )
 SNOWPLOW, SNOWPLOW_IMAGE = SnowplowAnswers(Reply(200, b"ok", {"Content-Type": "text/plain", **NO_STORE})), SnowplowAnswers(GIF)
-HOOK_OK = json_reply(200, {"accepted": 0, "ids": [], "rejected": []})
+NONE_TAKEN = json_reply(200, {"accepted": 0, "ids": [], "rejected": []})
 DATA_TAG, HOOK = DataTagAnswers(), HookAnswers()
 NATIVE, SEGMENT, IMAGE, GA4 = NativeAnswers(), SegmentAnswers(), PixelAnswers(), Ga4Answers()

@@ -30,6 +30,7 @@ from gateway.receive import (
     stripe,
     woocommerce,
 )
+from gateway.receive.forms import is_prefetch
 from gateway.receive.hit import Hit, RawEvent
 from gateway.receive.linked import NOWHERE
 from gateway.receive.replies import DATA_TAG, GA4, HOOK, IMAGE, NATIVE, SEGMENT, SNOWPLOW, SNOWPLOW_IMAGE, Answers, Reply
@@ -87,6 +88,17 @@ class Dialect(Route):
     def shop(self) -> str:
         """Of a signed row the shop: the segment before `{source}`."""
         return self.path.split("/")[2]
+
+    def read(self, hit: Hit) -> list[RawEvent | Refused]:
+        """The events of a hit; none of one that a browser only made ahead of a visit. Raises Refused.
+
+        Of an e-mail's links the decoder decides: an image that was fetched ahead is an open by a machine.
+        """
+        return [] if self.is_ahead(hit) else self.decode(hit)
+
+    def is_ahead(self, hit: Hit) -> bool:
+        """Whether a browser says that nobody has looked at the page yet. A server has no such headers of its own."""
+        return self.link is None and not hit.server and is_prefetch(hit)
 
     def answers_to(self, method: str) -> Answers:
         """What the client of a request is told."""

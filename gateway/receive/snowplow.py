@@ -33,7 +33,7 @@ from gateway.event import PURPOSES
 from gateway.receive import snowplow_shop as shop
 from gateway.receive.body import MAX_EVENT_BYTES, check_count, event_name, parse, too_large
 from gateway.receive.cookies import cookies, decoded
-from gateway.receive.forms import base64_json, fields, inner_json, is_prefetch
+from gateway.receive.forms import base64_json, fields, inner_json
 from gateway.receive.hit import Hit, RawEvent
 from gateway.receive.snowplow_fields import (
     CHANNELS,
@@ -70,7 +70,7 @@ def decode(hit: Hit) -> list[RawEvent | Refused]:
     """One entry per event; the lines of an order are part of theirs. Raises Malformed or TooLarge."""
     if hit.method == "POST":
         entries = _entries(parse(hit.body))
-    elif hit.method == "HEAD" or is_prefetch(hit):
+    elif hit.method == "HEAD":
         return []
     elif len(hit.query) > MAX_EVENT_BYTES:
         raise TooLarge("the query is over 64 KiB")

@@ -19,6 +19,7 @@ from gateway.clock import Clock
 from gateway.config.load import load
 from gateway.config.models import Gateway
 from gateway.consents import StoredConsents
+from gateway.enrich.lookups import read_lookups
 from gateway.errors import ConfigErrors
 from gateway.intake import DurableIntake
 from gateway.observe.log import start_logging
@@ -55,7 +56,8 @@ class Receiver:
             return
         store.salt, store.withdrawals = welcome[2]
         clock = Clock.from_environment()
-        self._intake = DurableIntake(self._config, store, self._needs(self._config), self._meter, clock)  # type: ignore[arg-type]
+        known = read_lookups(self._config)
+        self._intake = DurableIntake(self._config, store, self._needs(self._config), self._meter, clock, known)  # type: ignore[arg-type]
         consents = StoredConsents(store, self._intake.visitors)  # type: ignore[arg-type]
         self._door = Door(self._config, self._intake, consents, self._meter, clock, ready=self._ready)
         listener = Listener(self._door, self._config.listen, listening=self._listening)
@@ -103,13 +105,15 @@ class Receiver:
 
     async def _reload(self) -> None:
         try:
-            config = await asyncio.get_running_loop().run_in_executor(None, load, Path(self._config.file))
+            loop = asyncio.get_running_loop()
+            config = await loop.run_in_executor(None, load, Path(self._config.file))
             needs = self._needs(config)
+            known = await loop.run_in_executor(None, read_lookups, config)
         except ConfigErrors as error:
             log.error("receiver did not reload; the old configuration stays", extra={"problems": str(error)})
             return
         self._config = config
-        self._intake.reconfigure(config, needs)
+        self._intake.reconfigure(config, needs, known)
         self._door.reconfigure(config)
 
     @staticmethod

@@ -133,8 +133,8 @@ class RelayedMeter(Meter):
     def refused(self, route: str, reason: str, events: int = 1) -> None:
         self._calls.append(("refused", (route, reason, events)))
 
-    def ignored(self, source: str, route: str) -> None:
-        self._calls.append(("ignored", (source, route)))
+    def ignored(self, source: str, route: str, reason: str) -> None:
+        self._calls.append(("ignored", (source, route, reason)))
 
     def dropped(self, source: str, field: str) -> None:
         self._calls.append(("dropped", (source, field)))
