@@ -23,6 +23,7 @@ from gateway.deliver.limits import bounds_of
 from gateway.deliver.settle import Work
 from gateway.destination import Batch, Part, Request
 from gateway.enrich import describe, enrich
+from gateway.enrich.lookups import read_lookups
 from gateway.errors import GatewayError, Refused
 from gateway.event import Event, load
 from gateway.normalise import normalise
@@ -109,13 +110,15 @@ def is_canonical(value: Any) -> bool:
 def stories_of_hit(
     config: Gateway, ready: Mapping[str, Ready], hit: Hit, now: float, secret: bytes | None = None
 ) -> list[Story]:
-    """The story of each event of a hit. Raises GatewayError for a route that takes no hits.
+    """The story of each event of a hit. Raises GatewayError for a route that takes no hits, or files that cannot be read.
 
     `secret` is the store's, which signs the cookies of visitors; without it they are taken at their word.
     """
     row = next((row for row in DIALECTS if hit.route in (row.path, *row.also)), None)
     if row is None:
         raise GatewayError(f"{hit.route} takes no hits; these do: {', '.join(row.path for row in DIALECTS)}")
+    if row.is_ahead(hit):
+        return [Story(None, refused="fetched ahead of a visit, so it is no event")]
     try:
         raws = row.decode(hit)
     except Refused as error:
@@ -134,6 +137,7 @@ class _Known:
 
     def __init__(self, config: Gateway, hit: Hit, secret: bytes | None) -> None:
         self.hit = hit
+        self.lookups = read_lookups(config)
         self._visitors, self._checked = visitors_of(config, hit.source, secret)
         self._visitor = self._visitors.of(hit) if hit.browser else None
 
@@ -169,7 +173,7 @@ def _story_of_raw(config: Gateway, ready: Mapping[str, Ready], raw: RawEvent | R
     if isinstance(normal, Refused):
         return Story(None, (Stage("decode", decoded),), refused=f"{normal.reason}: {normal.detail}")
     before = flat(normal.data)
-    rich = describe(enrich(without_tokens(dict(normal.data)), hit), hit)
+    rich = describe(enrich(without_tokens(dict(normal.data)), hit, known.lookups), hit, known=known.lookups)
     seen = {key: value for key, value in rich.items() if key != "bot"}
     judged = {**rich, "consent": decide(rich, hit, config.sources[hit.source].consent)}
     whole, visitor = known.visitor(judged)

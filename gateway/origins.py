@@ -70,7 +70,16 @@ def of_enriched(data: Mapping[str, Any], hit: Hit) -> dict[str, str]:
     found |= {f"campaign.{name}": "page.url" for name in campaign}
     if "ids.fbclid" in found and "ids.fbc" not in found:
         found["ids.fbc"] = f"made of the fbclid of {found['ids.fbclid']}"
-    return {**_ENRICHED, **found}
+    return {**_ENRICHED, **dict(_place(data, hit)), **found}
+
+
+def _place(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[str, str]]:
+    """What did not come from the proxy's headers came from the database."""
+    geo = data.get("geo", {})
+    for name in ("country", "region", "city"):
+        said = {"country": hit.country, "region": hit.region}.get(name)
+        if geo.get(name) not in (None, said):
+            yield f"geo.{name}", "the geo database"
 
 
 def _by_cookie(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[str, str]]:

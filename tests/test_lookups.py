@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
+from gateway.clock import parse_instant
+from gateway.config.load import load
 from gateway.config.lookups import BotFiles, Geo
 from gateway.config.models import Gateway
 from gateway.config.watch import fingerprint
@@ -19,12 +21,16 @@ from gateway.config.yaml_file import MAX_BYTES
 from gateway.enrich import enrich
 from gateway.enrich.lookups import MAX_REMEMBERED, Lookups, Place, networks_in, place_of, read_lookups
 from gateway.errors import ConfigErrors
+from gateway.explain import stories_of_hit
+from gateway.hit_file import read_hit
+from gateway.plans import prepare
 from gateway.receive.proxies import Networks, parse_address
-from tests.gateway_kit import LAB, Running, running
+from tests.gateway_kit import LAB, Running, running, write_files
 from tests.lookup_kit import BERLIN, MONTREAL, city, write_database
 from tests.receive_cases import hit
 
 TIME = "2026-11-24T10:00:00.000Z"
+NOW = parse_instant(TIME)
 BROWSER = {"origin": "https://shop.example", "user-agent": "Mozilla/5.0 (X11)"}
 HOOK = {"webhook": LAB["webhook"].format(base="http://127.0.0.1:9") + "mode: dry_run\n"}
 
@@ -371,3 +377,28 @@ def test_serve_does_not_start_without_them(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(f"lab: true\n{GATEWAY}sources:\n  shop:\n    write_keys: [wk_shop]\n")
     done = CliRunner().invoke(main, ["serve", "-c", str(tmp_path / "gateway.yaml")])
     assert (done.exit_code, "is not a MaxMind database" in done.output) == (1, True)
+
+
+# ---------------------------------------------------------------- explain
+
+
+def test_explain_tells_what_the_database_and_the_lists_say(tmp_path: Path) -> None:
+    write_database(tmp_path / "city.mmdb")
+    (tmp_path / "hosted.txt").write_text("198.51.100.0/24\n")
+    text = f"{GATEWAY}bots:\n  datacentres: [hosted.txt]\n"
+    config_ = load(write_files(tmp_path, HOOK, sources=BY_LAW, gateway=text))
+    lines = [
+        "GET /p.gif?k=wk_shop&e=page_view HTTP/1.1",
+        f"X-Forwarded-For: {B}",
+        "Host: t.shop.example",
+        "Accept-Language: de",
+    ]
+    raw = "\r\n".join([*lines, f"User-Agent: {CHROME['User-Agent']}", "", ""]).encode()
+    [story] = stories_of_hit(config_, prepare(config_), read_hit(raw, config_, None, NOW), NOW)
+    found = {stage.name: stage for stage in story.stages}
+    assert {f"geo.{key}": value for key, value in IN_BERLIN.items()}.items() <= found["enrich"].changed.items()
+    assert found["enrich"].origins["geo.city"] == "the geo database"
+    assert found["bots"].notes == ("its address is in a data centre's network",)
+    ahead = raw.replace(b"\r\n\r\n", b"\r\nSec-Purpose: prefetch\r\n\r\n")
+    [story] = stories_of_hit(config_, prepare(config_), read_hit(ahead, config_, None, NOW), NOW)
+    assert story.refused == "fetched ahead of a visit, so it is no event"
