@@ -100,6 +100,9 @@ async def test_an_event_of_a_vendor_that_is_down_is_shown_as_tried_again_with_th
     assert end["detail"].startswith("The last try failed: the vendor's answer carried an error code.")
     assert end["status"] == 500
     assert end["due"]
+    (story,) = (await gateway.admin("GET", "/story/e-1"))["stories"]
+    (meta,) = (one for one in story["destinations"] if one["destination"] == "meta")
+    assert (meta["state"], meta["change"]) == ("retrying", []), "the vendor's own trouble is nobody's line"
     lab.down("meta", None)
 
 
@@ -380,6 +383,12 @@ async def test_no_answer_of_the_page_holds_personal_data_or_a_secret(tmp_path: P
 def test_masking_by_key_value_and_looks(value: Any, shown: Any) -> None:
     known = Known(personal({"user": {"first_name": "Jane Roe", "id": 4711}}))
     assert Mask().value(value, known) == shown
+
+
+def test_the_address_of_a_visitor_at_this_machine_is_masked_where_it_stands_alone() -> None:
+    data = {"device": {"ip": "127.0.0.1"}, "page": {"url": "http://127.0.0.1:8090/checkout"}}
+    shown = Mask().event(data, Known(personal(data)))
+    assert shown == {"device": {"ip": "***"}, "page": {"url": "http://127.0.0.1:8090/checkout"}}
 
 
 def test_an_event_is_masked_by_where_values_stand_alone() -> None:

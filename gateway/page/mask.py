@@ -41,6 +41,8 @@ _DEVICE = ("ip", "user_agent", "advertising_id", "id")
 _OPEN_USER = frozenset({"country", "gender", "state"})
 """Values of `user` that are masked where they stand, and too common to be looked for elsewhere."""
 _HASH = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{64}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{32})(?![0-9A-Fa-f])")
+_OF_NOBODY = ("127.0.0.1", "::1")
+"""Addresses of a visitor at this machine itself: not looked for elsewhere, where they are the gateway's own."""
 _SHORTEST = 3
 _MOST_TEXT = 2000
 
@@ -67,7 +69,7 @@ def _forms(value: Any) -> Iterator[str]:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return
     text = str(value).strip()
-    if len(text) >= _SHORTEST and text != MASK:
+    if len(text) >= _SHORTEST and text != MASK and text not in _OF_NOBODY:
         yield from {text, quote(text, safe=""), orjson.dumps(text).decode()[1:-1]}
 
 

@@ -72,8 +72,11 @@ class Places:
                 self._files[file] = None
         return self._files[file]
 
-    def change(self, one: Ready, name: str, source: str, ending: Ending | None) -> list[Place]:
-        """What would change this ending of an event of that name; for one that is sent: what made the request."""
+    def change(self, one: Ready, name: str, source: str, ending: Ending | None, *, tried_again: bool = False) -> list[Place]:
+        """What would change this ending of an event of that name; for one that is sent: what made the request.
+
+        `tried_again`: it is the last failure of an event that still waits, which a vendor's own trouble need not change.
+        """
         if ending is None or ending.outcome is Outcome.DELIVERED:
             return [rule(one, name, "this rule made the request")]
         if ending.reason == "consent":
@@ -81,7 +84,7 @@ class Places:
             words = f"{one.config.name} asks for {', '.join(one.need.requires) or 'no purpose'}"
             return [Place(words, *(needs or (one.config.file, None))), self.consent_rules(source)]
         if ending.outcome in (Outcome.REJECTED, Outcome.DEAD):
-            return _failed(one, name, ending)
+            return [] if tried_again and ending.reason == "vendor_code" else _failed(one, name, ending)
         if ending.outcome is Outcome.EXPIRED and ending.reason != "age":
             return [self.gateway("queue", "retention")]
         return _skipped(one, name, ending)

@@ -163,7 +163,9 @@ class Teller:
             return told
         ending = fate.ending if fate and fate.ending else (fate.why if fate else None) or decision.ending
         name = str(data.get("name", ""))
-        told["change"] = [place.to_json() for place in self._places.change(one, name, found.row.source, ending)]
+        again = fate is not None and fate.ending is None and fate.why is not None
+        places = self._places.change(one, name, found.row.source, ending, tried_again=again)
+        told["change"] = [place.to_json() for place in places]
         told["now"] = self._mask.text(decision.words, known)
         told["requests"] = [self._request(masked(request, one), known) for request in decision.requests]
         told["fields"] = [field_json(field, self._mask, known) for field in fields[:MOST_FIELDS] if decision.requests]

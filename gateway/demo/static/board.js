@@ -47,7 +47,7 @@ function sentence(state, words, names, all) {
   if (state === "got") return `${who} got the purchase`;
   if (state === "no") return `${who} got nothing, because ${words}`;
   if (state === "refused") return `${who} did not take it: ${words}`;
-  if (state === "kept") return `${words} and sends it again`;
+  if (state === "kept") return words.includes("keeps") ? `${words} and sends it again` : words;
   if (words === "on its way") return `on its way to ${who}`;
   return words.includes("is up again") ? words : `${words}: the order is kept and tried again`;
 }

@@ -59,7 +59,7 @@ function newCard(name) {
 }
 
 function fillCard(card, one, choose) {
-  const last = one.last_delivery ? `last delivery ${ago(one.last_delivery)}` : "nothing delivered yet";
+  const last = one.last_delivery ? `last delivery ${ago(one.last_delivery)}` : one.equation.delivered ? "no delivery since the gateway was started" : "nothing delivered yet";
   const waiting = one.oldest && Date.now() - new Date(one.oldest) > PATIENCE_MS ? `oldest waits since ${ago(one.oldest).replace(" ago", "")}` : "";
   const text = JSON.stringify([one.equation, one.state, one.reason, one.mode, one.note, last, waiting]);
   if (card.text === text) return;

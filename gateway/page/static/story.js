@@ -71,7 +71,8 @@ function destination(one) {
     h("div", { class: "title" }, h("h3", {}, one.destination), chip(one), one.mode && one.mode !== "live" ? h("span", { class: "chip skip" }, one.mode) : null),
     h("p", {}, [one.sentence, one.detail].filter(Boolean).join(" ")),
     (one.change || []).map((each) => change(each, one.state === "delivered")),
-    one.answers.length ? fold(`The vendor's ${one.answers.length === 1 ? "answer" : `${one.answers.length} answers`}`, ...one.answers.map(answer), one.answers.length === 1 || one.state !== "delivered") : null,
+    one.answers.length ? fold(`The vendor's ${one.answers.length === 1 ? "answer" : "last answer"}`, answer(one.answers[0]), true) : null,
+    one.answers.length > 1 ? fold(`${one.answers.length - 1} earlier ${one.answers.length === 2 ? "answer" : "answers"}`, ...one.answers.slice(1).map(answer)) : null,
     (one.requests || []).length ? fold("The request, as the files make it now (masked)", ...one.requests.map(request)) : null,
     (one.fields || []).length ? fold("Each field, and the line it comes from", fields(one.fields)) : null,
   );
