@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Set as AbstractSet
-from datetime import date
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.config.models import BatchLimits, Purpose, Seconds
+from gateway.config.models import BatchLimits, Day, Purpose, Seconds
 from gateway.config.strict import Strict
 from gateway.config.tree import MarkedMap, Scalar, plain
 from gateway.config.validate import validated
@@ -42,18 +41,6 @@ from gateway.errors import ConfigErrors, Problem
 SettingType = Literal["str", "int", "float", "bool", "list", "map"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "list": list[Any], "map": dict[str, Any]}
-
-
-def _date(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise ValueError("must be a date such as 2026-11-24") from None
-    return value
-
-
-Day = Annotated[date, BeforeValidator(_date)]
 
 
 class Version(Strict):

@@ -42,6 +42,3 @@ class Meter:
 
     def delivered(self, destination: str, at: float) -> None:
         """A vendor took events at this wall time (the newest counts)."""
-
-    def token_expiry(self, destination: str, at: float) -> None:
-        """The token a destination uses ends at this wall time."""

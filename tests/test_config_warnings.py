@@ -108,6 +108,18 @@ def test_a_usual_write_key_is_no_secret(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("day", "words"),
+    [
+        ("2026-11-24", "the token ended on 2026-11-24 (token_expires); its events then wait"),
+        ("2026-12-01", "the token ends on 2026-12-01 (token_expires); its events then wait"),
+        ("2026-12-02", None),
+    ],
+)
+def test_the_end_of_a_token_is_told_a_week_ahead(day: str, words: str | None) -> None:
+    assert [line.split(": ", 1)[1] for line in told(destination=f"{META}token_expires: {day}\n")] == ([words] if words else [])
+
+
+@pytest.mark.parametrize(
     ("ends", "words"),
     [
         (date(2026, 11, 24), "meta v1 ended on 2026-11-24; update Tagway"),

@@ -134,7 +134,6 @@ def test_what_stages_report_is_counted() -> None:
     meter.dropped("shop", "props.my_own")
     meter.delivery("meta", 0.3)
     meter.delivered("meta", NOW)
-    meter.token_expiry("meta", NOW + 5)
     meter.mapping_null("meta", "user_data.em")
     meter.validation("ga4", 2)
     seen = lines(metrics)
@@ -147,7 +146,6 @@ def test_what_stages_report_is_counted() -> None:
         'tagway_dropped_fields_total{field="props",source="shop"}': 1,
         'tagway_delivery_duration_seconds_count{destination="meta"}': 1,
         'tagway_last_delivery_timestamp_seconds{destination="meta"}': NOW,
-        'tagway_token_expiry_timestamp_seconds{destination="meta"}': NOW + 5,
         'tagway_mapping_nulls_total{destination="meta",field="user_data.em"}': 1,
         'tagway_validated_events_total{destination="ga4"}': 1,
         'tagway_validation_messages_total{destination="ga4"}': 2,
@@ -173,6 +171,18 @@ def test_what_mappings_report_while_they_compile_keeps_its_destination() -> None
     meter = PrometheusMeter(FrozenClock(NOW))
     meter.mapping_null("meta", "user_data.em")
     assert lines(meter)['tagway_mapping_nulls_total{destination="meta",field="user_data.em"}'] == 1
+
+
+def test_the_end_of_a_token_is_what_the_destination_says() -> None:
+    metrics = metrics_over()
+    assert series(metrics, "tagway_token_expiry_timestamp_seconds") == []
+    told = config("meta", "ga4")
+    told.destinations["meta"] = told.destinations["meta"].model_copy(update={"token_expires": date(2026, 12, 1)})
+    metrics.attach(FakeStore({}), told, prepared())  # type: ignore[arg-type]
+    name = 'tagway_token_expiry_timestamp_seconds{destination="meta"}'
+    assert lines(metrics)[name] == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    metrics.attach(FakeStore({}), config("meta"), prepared())  # type: ignore[arg-type]
+    assert series(metrics, "tagway_token_expiry_timestamp_seconds") == []
 
 
 def test_a_reload_replaces_hash_and_sunsets() -> None:

@@ -11,6 +11,7 @@ import ipaddress
 import math
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
@@ -92,6 +93,18 @@ MeasurementId = Annotated[str, AfterValidator(measurement_id)]
 UrlPath = Annotated[str, AfterValidator(url_path)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 Network = Annotated[str, AfterValidator(_network)]
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a date such as 2026-11-24") from None
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_date)]
 Purpose = Literal["ad_storage", "ad_user_data", "ad_personalization", "analytics_storage", "functional"]
 
 
@@ -300,6 +313,9 @@ class DestinationConfig(Strict):
     share: float = Field(default=100, ge=0, le=100, description="percent of visitors, always the same ones")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="the vendor's own: docs/destinations.md, `tagway schema destination`"
+    )
+    token_expires: Day | None = Field(
+        default=None, description="the day the token ends, as the vendor's console says; told a week ahead, also to Prometheus"
     )
     consent: DestinationConsent = Field(default=DestinationConsent(), description="what must be granted")
     bots: Bots = Field(default=Bots(), description="which bot score is too much")

@@ -14,6 +14,7 @@ from gateway.errors import ConfigErrors, Problem
 from gateway.manifest import Manifest, load_manifest
 
 SUNSET = timedelta(days=60)
+TOKEN = timedelta(days=7)
 _GOOGLE = frozenset({"ad_storage", "ad_user_data", "ad_personalization", "analytics_storage"})
 _ALL = _GOOGLE | {"functional"}
 GRANTS = {"event": _ALL, "tcf": _GOOGLE, "gpp": _GOOGLE, "gcs": _GOOGLE, "cmp_cookie": _ALL, "own": _ALL}
@@ -90,6 +91,9 @@ def _destination(config: Gateway, one: DestinationConfig, manifest: Manifest, da
     elif one.limits.max_age and manifest.limits.max_age and one.limits.max_age > manifest.limits.max_age:
         days = manifest.limits.max_age / 86400
         yield f"limits.max_age is longer than {manifest.name} accepts; its own {days:g}d hold", _line(one, "limits")
+    if one.token_expires and one.token_expires - day <= TOKEN:
+        ends = "ended" if one.token_expires <= day else "ends"
+        yield f"the token {ends} on {one.token_expires} (token_expires); its events then wait", _line(one, "token_expires")
     yield from ((words, None) for words in _sunset(manifest, day))
 
 

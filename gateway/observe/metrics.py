@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, Protocol, get_type_hints
 
 from aiohttp import web
@@ -107,7 +107,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "tagway_lane_state": Family("gauge", "1 for the state a lane is in, 0 for the others.", ("destination", "state")),
     "tagway_last_delivery_timestamp_seconds": Family("gauge", "When a vendor last took an event.", ("destination",)),
-    "tagway_token_expiry_timestamp_seconds": Family("gauge", "When a vendor's token ends.", ("destination",)),
+    "tagway_token_expiry_timestamp_seconds": Family(
+        "gauge", "When a vendor's token ends, by `token_expires`.", ("destination",)
+    ),
     "tagway_api_sunset_timestamp_seconds": Family("gauge", "When the vendor ends the API version in use.", ("destination",)),
     "tagway_mapping_nulls_total": Family(
         "counter", "Times a function of a mapping could not do its work and gave null.", ("destination", "field")
@@ -216,20 +218,23 @@ class PrometheusMeter(Meter):
     def attach(self, store: Store, config: Gateway, prepared: Mapping[str, HasVersion]) -> None:
         """Read this store at scrape and take these names; again after a reload.
 
-        Counts of a name that is gone stay until the process ends; its lane state, hash and sunset go.
+        Counts of a name that is gone stay until the process ends; its lane state, hash and dates go.
         """
         if self._stored is None:
             self._stored = StoreCollector(store, self._clock.now)
             self.registry.register(self._stored)
         self._sources = frozenset(config.sources)
         self._destinations = frozenset(config.destinations) | frozenset(store.lanes())
-        for family in (self._config, self._sunset, self._state):
+        for family in (self._config, self._sunset, self._expiry, self._state):
             family.clear()
         self._config.child((config.hash[:12],)).set(1)
         for name, one in prepared.items():
             version = one.manifest.version
             if version and (ends := version.ends):
-                self._sunset.child((name,)).set(datetime(ends.year, ends.month, ends.day, tzinfo=UTC).timestamp())
+                self._sunset.child((name,)).set(_midnight(ends))
+        for name, destination in config.destinations.items():
+            if destination.token_expires:
+                self._expiry.child((name,)).set(_midnight(destination.token_expires))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition in the format the scraper asks for: (body, content type)."""
@@ -274,9 +279,6 @@ class PrometheusMeter(Meter):
     def delivered(self, destination: str, at: float) -> None:
         self._last.child((self._destination(destination),)).set(at)
 
-    def token_expiry(self, destination: str, at: float) -> None:
-        self._expiry.child((self._destination(destination),)).set(at)
-
     def lane_state(self, destination: str, state: str) -> None:
         name = self._destination(destination)
         for known in LANE_STATES:
@@ -289,6 +291,10 @@ class PrometheusMeter(Meter):
         name = (self._destination(destination),)
         self._validated.child(name).inc()
         self._messages.child(name).inc(messages)
+
+
+def _midnight(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def _schema_name(name: str) -> str:
