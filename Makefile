@@ -40,8 +40,8 @@ format: $(VENV)/.dev  ## Mend format, imports and generated documentation
 tag:  ## Check the types of the browser tag's source and build it (needs npm)
 	cd gateway/tag && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
-bench: $(VENV)/.dev  ## CPU microseconds per event and stage, beside the last table
-	$(BIN)/python -m tests.load.bench
+bench: $(VENV)/.dev  ## CPU microseconds per event and stage, beside the last table and beside other programs
+	$(BIN)/python -m tests.load.bench --peers
 
 soak: $(VENV)/.dev  ## Ten minutes of steady load with a vendor down in the middle: nothing grows, nothing is lost
 	$(BIN)/python -m tests.load.soak

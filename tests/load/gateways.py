@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,17 @@ def write_config(
     return path
 
 
-class Pinned:
-    """A process of ours on one core, with its CPU time and memory."""
+PYTHON = (sys.executable, "-m")
 
-    def __init__(self, core: int, *arguments: str) -> None:
+
+class Pinned:
+    """A process on one core, with its CPU time and memory: a module of ours, or another `program` with `environment`."""
+
+    def __init__(
+        self, core: int, *arguments: str, program: tuple[str, ...] = PYTHON, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._process = subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-m", *arguments],
+            ["taskset", "-c", str(core), *program, *arguments], env={**os.environ, **(environment or {})},
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
 

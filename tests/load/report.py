@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.faults.process import ROOT
 
 PAGE, PICTURE = ROOT / "docs" / "bench.md", ROOT / "docs" / "bench.png"
 START, END = "<!-- figures -->", "<!-- end of figures -->"
+COLUMNS = 7
 WORSE = 1.10
 """A figure this many times the last one is told."""
 
@@ -97,15 +98,24 @@ def verdicts(found: Mapping[str, Figure], last: Mapping[str, float]) -> list[str
 
 def last_figures() -> dict[str, float]:
     """The figures that docs/bench.md holds now, as they are compared."""
+    return {name: comparable(figure) for name, figure in held().items()}
+
+
+def held() -> dict[str, Figure]:
+    """The figures that docs/bench.md holds now, as exact as it says them."""
     if not PAGE.exists():
         return {}
-    rows = [line.split("|") for line in PAGE.read_text().splitlines() if line.startswith("| ") and line.count("|") == 8]
     found = {}
-    for row in rows:
-        text = row[3].strip() or row[2].split()[0]
-        if text.replace(".", "", 1).isdigit():
-            found[row[1].strip()] = float(text)
+    for line in PAGE.read_text().splitlines():
+        row = [cell.strip() for cell in line.split("|")]
+        value, _, unit = row[2].partition(" ") if len(row) == COLUMNS + 2 else ("", "", "")
+        if _number(value):
+            found[row[1]] = Figure(float(value), unit, float(value) / float(row[3]) if _number(row[3]) else 0.0)
     return found
+
+
+def _number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
 
 
 def rewrite(found: Mapping[str, Figure], words: str) -> None:
@@ -117,8 +127,10 @@ def rewrite(found: Mapping[str, Figure], words: str) -> None:
     PAGE.write_text(f"{before}{START}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
-def plot(found: Mapping[str, Figure]) -> None:
-    """docs/bench.png: each bar's figure as a share of its bar. Needs matplotlib; says so where it is missing."""
+def plot(peers: Mapping[str, float], day: str) -> None:
+    """docs/bench.png from docs/bench.md: each bar's figure as a share of its bar; below, what an event costs other programs in
+    times a bare 204 (`peers`, measured on `day`). Needs matplotlib; says so where it is missing.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         print("no plot: pip install matplotlib")
         return
@@ -127,13 +139,29 @@ def plot(found: Mapping[str, Figure]) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    found = held()
     names = [name for name in found if name in BARS][::-1]
+    heights = [len(names), len(peers)] if peers else [len(names)]
+    figure, rows = pyplot.subplots(
+        len(heights), figsize=(8, 0.28 * sum(heights) + 1.2), height_ratios=heights, layout="constrained", squeeze=False
+    )
     shares = [measured(name, found[name]) / BARS[name][0] * 100 for name in names]
-    figure, axes = pyplot.subplots(figsize=(8, 6.5), layout="constrained")
-    axes.barh(names, shares, color=["#2f7d4f" if share <= 100 else "#b3261e" for share in shares])
-    axes.axvline(100, color="#333333", linewidth=1)
-    for place, name in enumerate(names):
-        axes.annotate(f" {measured(name, found[name]):.3g} {BARS[name][1]}", (shares[place], place), va="center", fontsize=8)
-    axes.set_xlabel("percent of the bar (less is better)")
-    axes.margins(x=0.15)
+    labels = [f" {measured(name, found[name]):.3g} {BARS[name][1]}" for name in names]
+    colours = ["#2f7d4f" if share <= 100 else "#b3261e" for share in shares]
+    _bars(rows[0, 0], names, shares, colours, labels, "percent of the bar (less is better)")
+    rows[0, 0].axvline(100, color="#333333", linewidth=1)
+    if peers:
+        programs, ratios = list(peers)[::-1], list(peers.values())[::-1]
+        colours = ["#2f7d4f" if "Tagway" in name else "#8a8a8a" for name in programs]
+        words = f"CPU of an event, in times a bare aiohttp 204 ({day}; less is better)"
+        _bars(rows[1, 0], programs, ratios, colours, [f" {ratio:.3g} x" for ratio in ratios], words)
     figure.savefig(PICTURE, dpi=110)
+
+
+def _bars(axes: Any, names: list[str], lengths: list[float], colours: list[str], labels: list[str], words: str) -> None:
+    """Horizontal bars with a label at the end of each; `words` stand below."""
+    axes.barh(names, lengths, color=colours)
+    for place, (length, label) in enumerate(zip(lengths, labels, strict=True)):
+        axes.annotate(label, (length, place), va="center", fontsize=8)
+    axes.set_xlabel(words)
+    axes.margins(x=0.15)

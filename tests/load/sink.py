@@ -23,8 +23,30 @@ ANSWERS = {
 LISTS = {"meta": "data", "tiktok": "data", "ga4": "events"}
 
 
+def body_of(head: bytes, rest: bytes) -> tuple[bytes, bytes] | None:
+    """The body at the start of `rest` and what follows it, None while it is not whole; `head` is in lower case."""
+    if b"transfer-encoding: chunked" in head:
+        return _chunked(rest)
+    at = head.find(b"content-length:")
+    length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+    return (rest[:length], rest[length:]) if len(rest) >= length else None
+
+
+def _chunked(rest: bytes) -> tuple[bytes, bytes] | None:
+    body, at = b"", 0
+    while (end := rest.find(b"\r\n", at)) >= 0:
+        size = int(rest[at:end], 16)
+        at = end + 2 + size + 2
+        if len(rest) < at:
+            return None
+        if not size:
+            return body, rest[at:]
+        body += rest[end + 2 : at - 2]
+    return None
+
+
 class Sink(asyncio.Protocol):
-    """Reads requests with a Content-Length, counts their events, answers at once."""
+    """Reads requests, counts their events, answers at once."""
 
     counts: ClassVar[Counter[str]] = Counter()
     down: ClassVar[set[str]] = set()
@@ -35,14 +57,12 @@ class Sink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end]
-            lower = head.lower()
-            at = lower.find(b"content-length:")
-            length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
+            read = body_of(self._buffer[:end].lower(), self._buffer[end + 4 :])
+            if read is None:
                 return
-            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
-            self._answer(head.split(b" ", 2)[1].decode(), body)
+            target = self._buffer.split(b" ", 2)[1].decode()
+            body, self._buffer = read
+            self._answer(target, body)
 
     def _answer(self, path: str, body: bytes) -> None:
         path, _, query = path.partition("?")
