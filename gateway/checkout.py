@@ -2,8 +2,9 @@
 
 A shop's webhook comes from a server: it knows the order and neither cookies nor the visitor's choice. So a browser's hit
 that names its checkout (`props.checkout_token`), cart (`props.cart_token`) or order (`props.transaction_id`) leaves a
-context in the store, for 48 hours; an event of a webhook that names the same one takes over what it lacks: vendors'
-cookies and click ids, client id, session, address, agent, page, campaign, whereabouts, and the visitor's consent.
+context in the store for 48 hours, where its source takes webhooks of a shop; an event of a webhook that names the same one
+takes over what it lacks: vendors' cookies and click ids, client id, session, address, agent, page, campaign, whereabouts, and
+the visitor's consent.
 
 - The last hit of a checkout counts, whole: nothing is put together out of several hits.
 - A cart may be handed on: where hit and order both have an e-mail address and these differ, the cart carries nothing.
@@ -33,7 +34,7 @@ from gateway.queue.base import Context
 MAX_BYTES = 8192
 """A larger context is not kept."""
 _KEY_BYTES = 16
-_TOKENS = ("checkout_token", "cart_token")
+_TOKENS = frozenset(("checkout_token", "cart_token"))
 _SECTIONS = ("ids", "session", "device", "geo", "campaign")
 _MAX_TOKEN = 512
 
@@ -73,7 +74,7 @@ def without_tokens(data: dict[str, Any]) -> dict[str, Any]:
     """The event without tokens of checkout and cart; the same one where it has none."""
     for section in ("props", "raw"):
         held = data.get(section)
-        if held and any(token in held for token in _TOKENS):
+        if held and not _TOKENS.isdisjoint(held):
             kept = {key: value for key, value in held.items() if key not in _TOKENS}
             data = {**data, section: kept}
             if not kept:

@@ -44,6 +44,11 @@ class Hooks(Strict):
     woocommerce: Hook | None = Field(default=None, description="webhooks of WooCommerce: docs/woocommerce.md")
     stripe: Hook | None = Field(default=None, description="webhooks of Stripe: docs/stripe.md")
 
+    @property
+    def any(self) -> bool:
+        """Whether webhooks of any shop are taken."""
+        return bool(self.shopify or self.woocommerce or self.stripe)
+
     def of(self, shop: str) -> Hook | None:
         """The hook of a shop by its name."""
         found: Hook | None = getattr(self, shop, None)
