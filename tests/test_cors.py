@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.receive.cors import Origins
 from tests.door_kit import ORIGIN, SOURCES, House, gateway, house
 
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
@@ -120,6 +121,25 @@ async def test_the_request_itself_is_checked_against_its_own_source(at: House) -
 async def test_every_ingest_route_answers_preflights(at: House, target: str) -> None:
     answer = await at.ask("OPTIONS", target, headers={"Origin": ORIGIN, **PREFLIGHT})
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        ("anonymousid,authorization,content-type", ", anonymousid"),
+        ("X-Requested-With", ", x-requested-with"),
+        ("", ""),
+        ("a\r\nset-cookie: x=1", ""),
+        ("*, b c", ""),
+    ],
+)
+async def test_a_listed_page_may_send_the_headers_of_its_library(at: House, asked: str, more: str) -> None:
+    reply, lines = Origins(SOURCES).preflight(ORIGIN, "shop", "POST", asked)
+    assert f"Access-Control-Allow-Headers: authorization, content-type, x-retry-count{more}\r\n".encode() in reply.head
+    assert lines
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Headers": "anonymousid"}
+    stranger = await at.ask("OPTIONS", "/v1/t", headers=headers)
+    assert "access-control-allow-headers" not in stranger.headers
 
 
 async def test_sdk_settings_are_for_everybody_and_without_credentials(at: House) -> None:

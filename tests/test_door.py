@@ -303,7 +303,8 @@ class TestSpeakers:
             ({"Referer": "x"}, True),
             ({"Cookie": "a=b"}, True),
             ({"Origin": ORIGIN}, True),
-            ({"Sec-Fetch-Mode": "cors"}, True),
+            ({"Sec-Fetch-Site": "same-site"}, True),
+            ({"Sec-Fetch-Mode": "cors", "User-Agent": "node"}, False),
         ],
     )
     async def test_browser_headers_take_the_body_its_say(self, at: House, headers: dict[str, str], browser: bool) -> None:
@@ -580,6 +581,22 @@ class TestSettings:
     @pytest.mark.parametrize("key", ["nobody", "sk_shop", "wk_shop%00", "..", "%2e%2e"])
     async def test_only_public_keys_have_settings(self, at: House, key: str) -> None:
         assert (await at.ask("GET", f"/v1/projects/{key}/settings")).status == 404
+
+
+class TestSourceConfig:
+    async def test_rudderstacks_sdk_is_told_of_a_source_without_destinations(self, at: House) -> None:
+        asked = {"Origin": "https://shop.example", "Access-Control-Request-Headers": "authorization"}
+        before = await at.ask("OPTIONS", "/sourceConfig/?writeKey=wk_shop", headers=asked)
+        assert (before.status, before.headers["access-control-allow-origin"]) == (204, "*")
+        assert "authorization" in before.headers["access-control-allow-headers"]
+        answer = await at.ask("GET", "/sourceConfig/?p=npm&v=3.34.1&writeKey=wk_shop", headers=basic("wk_shop:"))
+        source = orjson.loads(answer.body)["source"]
+        assert (source["id"], source["enabled"], source["destinations"]) == ("wk_shop", True, [])
+        assert source["config"]["statsCollection"]["errors"] == {"enabled": False}
+
+    @pytest.mark.parametrize("target", ["/sourceConfig/", "/sourceConfig/?writeKey=nobody", "/sourceConfig?writeKey=sk_shop"])
+    async def test_only_public_keys_have_one(self, at: House, target: str) -> None:
+        assert (await at.ask("GET", target, host="elsewhere")).status == 404
 
 
 def test_a_hit_is_plain_data() -> None:

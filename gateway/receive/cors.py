@@ -4,17 +4,23 @@ A source with `null_origin` takes hits of sandboxed frames, whose Origin is `nul
 
 An Origin is a browser's rule, not a proof of who speaks: when it is sent it must be on the source's list; pixels, servers
 and shop sandboxes send none and are told apart by key and Host.
+
+A page that may call may also send what headers it likes, as libraries have their own (`AnonymousId`, `X-Requested-With`): one
+that nobody here reads does nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gateway.config.models import Source
 from gateway.receive.replies import Reply
 
-ALLOWED_HEADERS = "authorization, content-type, x-retry-count"
+_USUAL = ("authorization", "content-type", "x-retry-count")
+"""Request headers that our own tag and Segment's libraries send."""
 MAX_AGE = 7200
+_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}(?: *, *[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}){0,31}", re.ASCII)
 ANY_ORIGIN = b"Access-Control-Allow-Origin: *\r\n"
 FORBIDDEN = Reply(403)
 
@@ -36,10 +42,10 @@ class Origins:
             return b""
         return self._lines[source].get(origin)
 
-    def preflight(self, origin: str | None, source: str | None, methods: str, allow: str = "") -> tuple[Reply, bytes]:
+    def preflight(self, origin: str | None, source: str | None, methods: str, asked: str = "") -> tuple[Reply, bytes]:
         """The answer to OPTIONS and its CORS lines; `source` is known from Host or query, or None.
 
-        `allow` is a request header that pages may send beside the usual ones.
+        `asked` are the request headers that the page wants to send, by name.
 
         A browser sends no key with a preflight. Where nothing else names the source any listed origin may go on: the
         request itself is then checked against its own source.
@@ -50,13 +56,16 @@ class Origins:
         lines = listed.get(origin)
         if lines is None:
             return FORBIDDEN, b""
-        return _granted(methods, allow), lines
+        return granted(methods, asked), lines
 
 
-def _granted(methods: str, allow: str) -> Reply:
+def granted(methods: str, asked: str = "") -> Reply:
+    """The answer to a preflight that is let through; whose page may go on is said by the CORS lines beside it."""
+    names = [name.strip().lower() for name in asked.split(",")] if _NAMES.fullmatch(asked) else []
+    more = [name for name in names if name not in _USUAL]
     headers = {
         "Access-Control-Allow-Methods": methods,
-        "Access-Control-Allow-Headers": f"{ALLOWED_HEADERS}, {allow}" if allow else ALLOWED_HEADERS,
+        "Access-Control-Allow-Headers": ", ".join([*_USUAL, *more]),
         "Access-Control-Max-Age": str(MAX_AGE),
     }
     return Reply(204, headers=headers)

@@ -39,8 +39,8 @@ from gateway.receive.reading import BODY_SECONDS, BadFraming, TooSlow, check_ver
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply, without_event
 from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
-from gateway.receive.services import discard, health, sdk_settings
-from gateway.receive.sources import body_key
+from gateway.receive.services import discard, health, sdk_settings, source_config
+from gateway.receive.sources import body_key, key_of
 from gateway.receive.tag import tag
 from gateway.receive.visit import Visit
 
@@ -87,6 +87,7 @@ class Door:
         self._services = (
             Service(path="/v1/consent", methods=("POST",), answer=self._consent),
             Service(path="/v1/projects/{key}/settings", methods=READ, answer=self._settings, public=True),
+            Service(path="/sourceConfig", methods=READ, answer=self._source_config, public=True),
             Service(path="/v1/m", methods=("POST",), answer=discard),
             Service(path="/tag.js", methods=READ, alias="tag", answer=self._tag, public=True),
             *health(ready or self._ready),
@@ -189,7 +190,7 @@ class Door:
         if request.method != "OPTIONS":
             return _wrong_method(row.methods), b""
         host = rules.proxies.client(request.remote, request.headers).host
-        reply, cors = rules.preflight(row, request.headers.get("Origin"), host, query)
+        reply, cors = rules.preflight(row, request.headers, host, query)
         if reply is FORBIDDEN:
             self.meter.refused(row.path, RefusedReason.ORIGIN)
         return reply, cors
@@ -209,6 +210,13 @@ class Door:
         visit.cors = ANY_ORIGIN
         try:
             return sdk_settings(rules.config, rules.speakers, visit.segment, visit.client.host)
+        except Refused as refusal:
+            return self._not_taken(visit, NATIVE, refusal)
+
+    async def _source_config(self, visit: Visit) -> Reply:
+        visit.cors = ANY_ORIGIN
+        try:
+            return source_config(self._rules.speakers, key_of(visit.headers, visit.query))
         except Refused as refusal:
             return self._not_taken(visit, NATIVE, refusal)
 

@@ -70,7 +70,7 @@ class Dialect(Route):
     `signed` checks the signature of a shop's webhook: such a row's path names the source in its `{source}`, and neither
     key nor Host nor Origin is asked.
     `link` is the kind of an e-mail's link: such a row's path holds its token, which names the source and is what is decoded.
-    `image` are the answers to GET where they differ; `allow` are request headers that its pages may send beside the usual.
+    `image` are the answers to GET where they differ.
     """
 
     decode: Decode
@@ -82,7 +82,6 @@ class Dialect(Route):
     signed: signatures.Check | None = None
     link: Kind | None = None
     image: Answers | None = None
-    allow: str = ""
 
     @property
     def shop(self) -> str:
@@ -141,7 +140,6 @@ def _snowplow(path: str, *methods: str) -> Dialect:
         json=True,
         inner_key=snowplow.app_id,
         loose=True,
-        allow=snowplow.ANONYMOUS,
         yields=path == "/i",
     )
 
@@ -163,7 +161,7 @@ DIALECTS: tuple[Dialect, ...] = (
     _posted("/v1/identify", segment.decode, SEGMENT, "/v1/i"),
     _posted("/v1/group", segment.decode, SEGMENT, "/v1/g"),
     _posted("/v1/alias", segment.decode, SEGMENT, "/v1/a"),
-    _posted("/v1/batch", segment.decode, SEGMENT, "/v1/b"),
+    _posted("/v1/batch", segment.decode, SEGMENT, "/v1/b", "/beacon/v1/batch"),
     _posted("/v1/import", segment.decode, SEGMENT),
     *(
         Dialect(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateway.config.hooks import Hook
 from gateway.config.models import Gateway
 from gateway.errors import Refused, RefusedReason
 from gateway.receive.client import Proxies
-from gateway.receive.cors import ANY_ORIGIN, Origins
+from gateway.receive.cors import ANY_ORIGIN, Origins, granted
 from gateway.receive.hit import Hit
 from gateway.receive.limits import Rates, check_depth
 from gateway.receive.linked import MailLinks, Redirect
@@ -122,14 +122,15 @@ class Rules:
         self.rates.check(link.source, None, visit.started)
         return visit.hit(Speaker(link.source), payload, hasty=self.links.hasty(link, visit.client.ip, visit.received))
 
-    def preflight(self, row: Row, origin: str | None, host: str, query: str) -> tuple[Reply, bytes]:
-        """The answer to OPTIONS on a row, with its CORS lines."""
+    def preflight(self, row: Row, headers: Mapping[str, str], host: str, query: str) -> tuple[Reply, bytes]:
+        """The answer to OPTIONS on a row, with its CORS lines; `headers` may be named in any case."""
+        origin, asked = headers.get("Origin"), headers.get("Access-Control-Request-Headers", "").strip()
         methods = ", ".join((*row.methods, "OPTIONS"))
         if isinstance(row, Service) and row.public:
-            return self.origins.preflight(None, None, methods)[0], ANY_ORIGIN
+            return granted(methods, asked), ANY_ORIGIN
         key = query_value(query, "k") or query_value(query, "writeKey")
         source = self.speakers.of_write_key(key) if key else self.speakers.of_host(host)
-        return self.origins.preflight(origin, source, methods, row.allow if isinstance(row, Dialect) else "")
+        return self.origins.preflight(origin, source, methods, asked)
 
     def _bearer(self, visit: Visit) -> str | None:
         """A Bearer token that is a key of ours; any other is an SDK's OAuth token, which names nobody."""

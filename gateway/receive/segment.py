@@ -97,6 +97,7 @@ def _event(kind: str, name: str, call: dict[str, Any], *, historic: bool) -> Raw
     _named(kind, call, props)
     user = fields.user({**known, **traits}, call, props)
     fields.move_page(kind, props, data)
+    fields.drop_direct(data)
     fields.move_ids(props, data)
     fields.from_integrations(call.get("integrations"), data)
     channel = call.get("channel")

@@ -226,6 +226,13 @@ def move_page(kind: str, props: dict[str, Any], data: Data) -> None:
                 del props[key]
 
 
+def drop_direct(data: Data) -> None:
+    """RudderStack's browser SDK has a word for a visit without a referrer, and no address of it."""
+    page = data.get("page", {})
+    if page.get("referrer") == "$direct":
+        del page["referrer"]
+
+
 def move_ids(props: dict[str, Any], data: Data) -> None:
     """Click ids and cookies among the properties go to `ids`; a session id goes to `session` and stays."""
     for name, field in PROPERTY_IDS.items():

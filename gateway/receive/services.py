@@ -1,4 +1,5 @@
-"""What the public listener answers beside hits: health, robots.txt, the settings that a Segment SDK loads first."""
+"""What the public listener answers beside hits: health, robots.txt, the settings that Segment's and RudderStack's SDKs load
+first."""
 
 from __future__ import annotations
 
@@ -69,6 +70,27 @@ def sdk_settings(config: Gateway, speakers: Speakers, key: str, host: str) -> Re
         "consentSettings": {"allCategories": [], "hasUnmappedDestinations": False},
     }
     return json_reply(200, settings, SETTINGS_CACHE)
+
+
+def source_config(speakers: Speakers, key: str | None) -> Reply:
+    """What RudderStack's browser SDK needs to begin. Raises Refused for a key that is not a public key of a source.
+
+    A source without destinations: for any, the SDK would load code from RudderStack. It reports nothing about itself.
+    """
+    if key is None or speakers.of_write_key(key) is None:
+        raise Refused("the key is not one of a source", reason=RefusedReason.UNKNOWN_KEY, status=404)
+    silent = {"errors": {"enabled": False}, "metrics": {"enabled": False}}
+    source = {
+        "id": key,
+        "name": key,
+        "writeKey": key,
+        "enabled": True,
+        "workspaceId": "",
+        "config": {"statsCollection": silent},
+        "destinations": [],
+        "dataplanes": {},
+    }
+    return json_reply(200, {"source": source}, SETTINGS_CACHE)
 
 
 def _api_host(hosts: list[str], asked: str, prefix: str) -> str | None:

@@ -12,10 +12,8 @@ from gateway.receive.hit import Hit
 from gateway.receive.routes import Row
 from gateway.receive.sources import Speaker
 
-_BROWSER = frozenset(
-    "origin referer cookie sec-fetch-site sec-fetch-mode sec-fetch-dest sec-fetch-user sec-fetch-storage-access".split()
-)
-"""Headers that only browsers send."""
+BROWSER = frozenset("origin referer cookie sec-fetch-site sec-fetch-dest sec-fetch-user sec-fetch-storage-access".split())
+"""Headers that only browsers send. `Sec-Fetch-Mode` is not among them: Node's own fetch sends it, and it alone."""
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class Visit:
             ip=client.ip,
             country=client.country,
             region=client.region,
-            browser=not _BROWSER.isdisjoint(headers),
+            browser=not BROWSER.isdisjoint(headers),
             server=speaker.server,
             bot_score=client.bot_score,
             host=client.host,
