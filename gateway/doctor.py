@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from gateway.config.suffixes import registrable
 from gateway.errors import GatewayError
 from gateway.setup.block_lists import block_lists
 
@@ -98,7 +99,7 @@ async def _dns(patient: Patient, look_up: Resolve) -> list[Finding]:
         advice = f"add an A or AAAA record for {patient.host}"
         return [Finding("fault", "DNS", f"{patient.host} has no address ({error.strerror or error})", advice)]
     told = [Finding("fine", "DNS", f"{patient.host} is {', '.join(found)}")]
-    if canonical != patient.host and _family(canonical) != _family(patient.host):
+    if canonical != patient.host and registrable(canonical) != registrable(patient.host):
         words = f"{patient.host} is a CNAME to {canonical}, another site: Safari keeps its cookies for 7 days only"
         told.append(Finding("warning", "Safari", words, "use an A or AAAA record, or a path on the site's own host"))
     if patient.site:
@@ -122,11 +123,6 @@ def _block(address: str) -> str:
     """What Safari compares: the first half of an IPv4 address, the first 64 bits of an IPv6 one."""
     bits = 16 if ipaddress.ip_address(address).version == 4 else 64
     return str(ipaddress.ip_network(f"{address}/{bits}", strict=False))
-
-
-def _family(host: str) -> str:
-    """The last two labels: near enough to the registrable domain for a warning."""
-    return ".".join(host.lower().split(".")[-2:])
 
 
 async def _tls(patient: Patient) -> list[Finding]:

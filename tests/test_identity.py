@@ -29,7 +29,7 @@ SOURCES = (
     "  shop:\n    write_keys: [wk_shop]\n    server_keys: [sk_shop]\n    origins:\n      - https://www.shop.example\n"
     "      - https://shop.example\n    identity:\n      domain: .shop.example\n      linked: [brand.example]\n"
 )
-HOOK = {"webhook": LAB["webhook"].format(base="http://127.0.0.1:9")}
+HOOK = {"webhook": LAB["webhook"].format(base="http://127.0.0.1:9") + "mode: dry_run\n"}
 PAGE = {"page": {"url": f"{SITE}/"}}
 
 
@@ -372,6 +372,105 @@ async def test_metas_cookies_are_set_again_readable_and_only_for_ads(browser: Br
     [line] = [line for line in browser.lines if line.startswith("_fbp")]
     assert line.startswith("_fbp=fb.1.1697040000000.1234567890.AQ; Max-Age=7776000;")
     assert "HttpOnly" not in line
+
+
+SAFARI = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/604.1"
+)
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+GA, FBP = "GA1.1.1098115397.1795514300", "fb.1.1697040000000.1234567890"
+
+
+async def test_analytics_cookie_is_set_again_with_the_value_that_came(browser: Browser) -> None:
+    browser.jar = {"_ga": GA, "_ga_ABC123DEF4": "GS1.1.1795514300.4.1.1795514301.0.0.0"}
+    await browser.send(ANALYTICS)
+    [line] = [line for line in browser.lines if line.startswith("_ga")]
+    assert line == f"_ga={GA}; Max-Age=34560000; Path=/; Domain=shop.example; Secure; SameSite=Lax"
+
+
+@pytest.mark.parametrize(
+    ("consent", "told"),
+    [
+        (GRANTED, ["_ga", "_fbp"]),
+        (ANALYTICS, ["_ga"]),
+        (ADS, ["_fbp"]),
+        (DENIED, []),
+        (None, []),
+    ],
+)
+async def test_vendors_cookies_are_set_again_only_where_their_purpose_is_granted(
+    browser: Browser, consent: Any, told: list[str]
+) -> None:
+    browser.jar = {"_ga": GA, "_fbp": FBP}
+    await browser.send(consent)
+    assert [name for name in browser.told if not name.startswith("_tw")] == told
+
+
+@pytest.mark.parametrize(
+    ("agent", "page_view", "later"),
+    [(SAFARI, ["_ga", "_fbp"], []), (CHROME, [], [])],
+    ids=["Safari", "Chrome"],
+)
+async def test_where_a_script_wrote_a_cookie_on_each_page_the_server_does_too(
+    browser: Browser, agent: str, page_view: list[str], later: list[str]
+) -> None:
+    browser.headers["User-Agent"] = agent
+    browser.jar = {"_ga": GA, "_fbp": FBP}
+    await browser.send()
+    await browser.send()
+    assert browser.told == page_view
+    await browser.send(name="add_to_cart")
+    assert browser.told == later
+
+
+@pytest.mark.parametrize(
+    ("jar", "event"),
+    [
+        ({"_ga": "GA1.1.x"}, {}),
+        ({"_ga": "deleted"}, {}),
+        ({"_ga": GA}, {"ids": {"ga_client_id": "1.2"}}),
+        ({"_fbp": FBP}, {"ids": {"fbp": "fb.1.1697040000000.99"}}),
+        ({"_ga": GA, "FPID": "FPID2.2.abc.1729089365"}, {}),
+        ({"_ga": "GA1.1.1%3B.2"}, {}),
+        ({}, {"ids": {"ga_client_id": "1.2", "fbp": FBP}}),
+    ],
+)
+async def test_no_vendors_cookie_is_made_or_made_up(browser: Browser, jar: dict[str, str], event: dict[str, Any]) -> None:
+    browser.jar = dict(jar)
+    await browser.send(**event)
+    assert browser.told == ["_tw_id", "_tw_sid"]
+
+
+@pytest.mark.parametrize("domain", ["", "    identity:\n      domain: .eu.shop.example\n"], ids=["none", "below the site's"])
+async def test_vendors_cookies_stand_where_their_scripts_put_them_or_are_left_alone(tmp_path: Path, domain: str) -> None:
+    sources = f"  shop:\n    write_keys: [wk_shop]\n    origins: ['{SITE}']\n{domain}"
+    async with running(tmp_path, HOOK, sources=sources, clock=FrozenClock(START)) as up:
+        browser = Browser(up, Host="t.eu.shop.example")
+        browser.jar = {"_ga": GA, "_fbp": FBP}
+        await browser.send()
+        assert browser.told == ["_tw_id", "_tw_sid"]
+
+
+@pytest.mark.parametrize(
+    ("page", "host", "told"),
+    [
+        ("https://shop.acme.co.uk", "t.acme.co.uk", True),
+        ("https://shop.other.co.uk", "t.acme.co.uk", False),
+        ("https://acme.github.io", "t.acme.github.io", True),
+        ("https://other.github.io", "acme.github.io", False),
+        ("http://localhost:8000", "localhost", True),
+        ("http://127.0.0.1:8000", "10.0.0.1", False),
+    ],
+)
+async def test_without_a_domain_the_site_is_told_by_what_can_be_registered(
+    tmp_path: Path, page: str, host: str, told: bool
+) -> None:
+    sources = f"  shop:\n    write_keys: [wk_shop]\n    origins: ['{page}']\n"
+    async with running(tmp_path, HOOK, sources=sources, clock=FrozenClock(START)) as up:
+        browser = Browser(up, Host=host, Origin=page)
+        del browser.headers["Sec-Fetch-Site"]
+        await browser.send()
+        assert bool(browser.told) is told
 
 
 async def test_without_ad_storage_a_click_goes_with_its_own_hit_and_is_not_kept(browser: Browser) -> None:

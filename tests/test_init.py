@@ -19,7 +19,7 @@ from gateway.receive.routes import DIALECTS, Dialect, Table
 from gateway.setup.block_lists import block_lists, neutral_names, urls
 from gateway.setup.files import code_settings, destination_yaml, variables, written_settings
 from gateway.setup.keys import masked_key, server_key, write_key
-from gateway.setup.site import host_of, origins_of, same_site, source_of
+from gateway.setup.site import domain_of, host_of, origins_of, source_of
 from tests.cli_kit import SECRETS, tagway
 
 SITE = ("--site", "https://shop.example", "--host", "t.shop.example")
@@ -177,27 +177,47 @@ def test_a_folder_that_cannot_be_written_is_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "origins", "source", "host"),
+    ("site", "origins", "source", "host", "domain"),
     [
-        ("https://shop.example", ("https://shop.example", "https://www.shop.example"), "shop", "t.shop.example"),
-        ("shop.example/de?x", ("https://shop.example", "https://www.shop.example"), "shop", "t.shop.example"),
-        ("https://www.My-Shop.co.uk", ("https://www.my-shop.co.uk", "https://my-shop.co.uk"), "my_shop", "t.my-shop.co.uk"),
-        ("https://store.acme.com", ("https://store.acme.com", "https://www.store.acme.com"), "acme", "t.store.acme.com"),
-        ("https://3d.example", ("https://3d.example", "https://www.3d.example"), "site_3d", "t.3d.example"),
-        ("http://127.0.0.1:8000", ("http://127.0.0.1:8000",), "site", "127.0.0.1"),
-        ("http://localhost:8000", ("http://localhost:8000",), "localhost", "t.localhost"),
-        ("https://shop.example:8443", ("https://shop.example:8443", "https://www.shop.example:8443"), "shop", "t.shop.example"),
+        ("https://shop.example", "https://shop.example https://www.shop.example", "shop", "t.shop.example", "shop.example"),
+        ("shop.example/de?x", "https://shop.example https://www.shop.example", "shop", "t.shop.example", "shop.example"),
+        ("https://www.My-Shop.co.uk", "https://www.my-shop.co.uk https://my-shop.co.uk", "my_shop", "t.my-shop.co.uk",
+         "my-shop.co.uk"),
+        ("https://store.acme.com", "https://store.acme.com https://www.store.acme.com", "acme", "t.store.acme.com", "acme.com"),
+        ("https://acme.github.io", "https://acme.github.io https://www.acme.github.io", "acme", "t.acme.github.io",
+         "acme.github.io"),
+        ("https://www.museum.or.jp", "https://www.museum.or.jp https://museum.or.jp", "museum", "t.museum.or.jp",
+         "museum.or.jp"),
+        ("https://3d.example", "https://3d.example https://www.3d.example", "site_3d", "t.3d.example", "3d.example"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "site", "127.0.0.1", None),
+        ("http://localhost:8000", "http://localhost:8000", "localhost", "t.localhost", None),
+        ("https://shop.example:8443", "https://shop.example:8443 https://www.shop.example:8443", "shop", "t.shop.example",
+         "shop.example"),
+    ],
+)  # fmt: skip
+def test_what_an_address_says_is_not_asked(site: str, origins: str, source: str, host: str, domain: str | None) -> None:
+    found = origins_of(site)
+    assert found == tuple(origins.split())
+    assert source_of(found) == source
+    assert host_of(None, found) == host
+    assert domain_of(host, found) == domain
+
+
+@pytest.mark.parametrize(
+    ("host", "site", "domain"),
+    [
+        ("t.acme.co.uk", "https://shop.acme.co.uk", "acme.co.uk"),
+        ("t.other.co.uk", "https://shop.acme.co.uk", None),
+        ("co.uk", "https://shop.acme.co.uk", None),
+        ("t.github.io", "https://acme.github.io", None),
     ],
 )
-def test_what_an_address_says_is_not_asked(site: str, origins: tuple[str, ...], source: str, host: str) -> None:
-    assert origins_of(site) == origins
-    assert source_of(origins) == source
-    assert host_of(None, origins) == host
-    assert same_site(host, origins)
+def test_site_and_gateway_share_cookies_below_a_domain_that_somebody_has(host: str, site: str, domain: str | None) -> None:
+    assert domain_of(host, origins_of(site)) == domain
 
 
 def test_a_host_of_another_site_is_told() -> None:
-    assert "is not a subdomain of the site" in tagway("init", "--site", "https://a.example", "--host", "t.b.example").stdout
+    assert "have no domain in common" in tagway("init", "--site", "https://a.example", "--host", "t.b.example").stdout
 
 
 def test_names_are_random_and_on_no_pattern_and_the_tables_take_them() -> None:

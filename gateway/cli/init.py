@@ -18,7 +18,7 @@ from gateway.setup import shopify
 from gateway.setup.block_lists import block_lists, neutral_names
 from gateway.setup.files import Site, destination_yaml, env_example, gateway_yaml, schemas, variables
 from gateway.setup.keys import write_key
-from gateway.setup.site import host_of, origins_of, same_site, source_of
+from gateway.setup.site import domain_of, host_of, origins_of, source_of
 
 SNIPPET = """\
 <script>
@@ -224,9 +224,9 @@ def _secrets(site: Site, manifests: Sequence[Manifest]) -> list[str]:
 
 
 def _foreign(site: Site) -> list[str]:
-    if same_site(site.host, site.origins):
+    if domain_of(site.host, site.origins):
         return []
-    return [f"  {site.host} is not a subdomain of the site: browsers will treat its cookies as third-party"]
+    return [f"  {site.host} and the site have no domain in common: browsers will treat its cookies as third-party"]
 
 
 def _needed(manifests: Sequence[Manifest]) -> list[str]:

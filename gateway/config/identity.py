@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from gateway.config.strict import Strict
+from gateway.config.suffixes import registrable
 
 SHORTEST_KEY = 16
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
@@ -24,6 +25,8 @@ def _domain(value: str) -> str:
     name = value.strip().lower().removeprefix(".")
     if not DOMAIN.fullmatch(name):
         raise ValueError("must be the site's own domain such as .shop.example")
+    if registrable(name) is None:
+        raise ValueError(f"must be a domain of your own: under {name} anybody can have one, so browsers drop such cookies")
     return name
 
 

@@ -104,7 +104,7 @@ def _geo(event: dict[str, Any], hit: Hit, known: Lookups, *, foreign: bool) -> N
     ip = event["device"].get("ip") if known is not NOTHING and "device" in event else None
     place = known.place(ip) if ip else None
     stated = None if foreign else _country(hit.country)
-    country = stated or (_country(place.country) if place and not (foreign and "country" in geo) else None)
+    country = stated or (place.country if place and not (foreign and "country" in geo) else None)
     if country:
         if geo.get("country", country) != country:
             geo = {}
@@ -113,7 +113,7 @@ def _geo(event: dict[str, Any], hit: Hit, known: Lookups, *, foreign: bool) -> N
             geo.setdefault("region", hit.region)
     if "country" in geo:
         geo["country"] = geo["country"].upper()
-        if place and _country(place.country) == geo["country"]:
+        if place and place.country == geo["country"]:
             if place.region:
                 geo.setdefault("region", place.region)
             if place.city:

@@ -32,6 +32,7 @@ import orjson
 
 from gateway.config.models import Gateway
 from gateway.errors import ConfigErrors, Problem
+from gateway.receive.client import country_code
 from gateway.receive.proxies import Networks, parse_address
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,6 @@ MAX_DATABASE_BYTES = 2 * 2**30
 LOOKED_AT = 2_000
 """Records of a new database of which at least one must have a country."""
 _DESCRIPTORS = "/proc/self/fd"
-_COUNTRY = re.compile(r"[A-Za-z]{2}")
 _REGION = re.compile(r"[A-Za-z0-9]{1,3}")
 _REST = re.compile(r"[\s,;#]")
 _MAX_CITY = 100
@@ -120,9 +120,8 @@ def place_of(record: Any) -> Place | None:
         return None
     country = record.get("country")
     code = country.get("iso_code") if isinstance(country, dict) else record.get("country_code") or country
-    if not isinstance(code, str) or not _COUNTRY.fullmatch(code):
-        return None
-    return Place(code.upper(), _region(record), _city(record))
+    known = country_code(code) if isinstance(code, str) else None
+    return Place(known, _region(record), _city(record)) if known else None
 
 
 def _region(record: dict[str, Any]) -> str | None:

@@ -12,7 +12,9 @@ All are HttpOnly and signed; of duplicates the first that is ours counts.
   shop's or an e-mail's.
 - **Little traffic.** The id slides and is set once a day, the session once a minute, click ids when there are new ones.
 - **Event, cookie, none.** What the event says stays. `_fbp` is never made; `fbc` keeps the time at which its click was first
-  seen. Both cookies of Meta's are set again once a day, as Safari forgets those of scripts after a week.
+  seen.
+- **Vendors' cookies are set again**, since Safari forgets those of scripts after a week: `_ga`, `_fbp` and `_fbc`, as they came
+  (gateway/enrich/renewal.py).
 - **It says what it did**: `raw["tagway.visitor"]` holds `<what>:<from where>` of each thing that was filled in (`id:cookie
   session:new gclid:cookie`), so that a story can tell it later (gateway/origins.py).
 - **Two people, one device.** When the user id changes, all of it begins anew: id, session and clicks of the one before are
@@ -30,7 +32,9 @@ from urllib.parse import urlsplit
 from gateway.clock import iso, parse_instant
 from gateway.config.addresses import is_loopback
 from gateway.config.identity import Identity
-from gateway.enrich import ANONYMOUS, clicks, linker, urls, vendor_cookies
+from gateway.config.suffixes import registrable
+from gateway.enrich import ANONYMOUS, clicks, linker, renewal, urls
+from gateway.enrich.renewal import Line
 from gateway.enrich.signed import Place, Signer
 from gateway.receive.hit import Hit
 from gateway.receive.sources import host_name
@@ -42,19 +46,13 @@ IDLE = 1800
 SESSION_EVERY = 60
 BUCKET = 10
 """The first hits of a page come together: their sessions start at the same ten seconds."""
-META_DAYS = 90
 TOLD = "tagway.visitor"
 """The key in `raw` under which an event says what was filled in, and from where."""
 NOT_A_VISIT = frozenset({"email", "click", "shopify", "woocommerce", "stripe"})
 """Dialects whose hits are no visit of a page."""
 _SITES = ("same-origin", "same-site")
 _ID = re.compile(r"1\.([A-Za-z0-9_-]{22})\.(\d{9,11})\.(\d{9,11})\.([A-Za-z0-9_-]{0,8})", re.ASCII)
-_FBC = re.compile(r"fb\.\d\.\d{10,16}\.[A-Za-z0-9_.~=+/-]{1,512}", re.ASCII)
 _SID = re.compile(r"(\d{9,11})\.(\d{1,9})\.(\d{9,11})", re.ASCII)
-
-
-Line = tuple[str, str, int, bool]
-"""A cookie to set: name, value, seconds (0 deletes it), and whether scripts are kept from it."""
 
 
 class Visit(NamedTuple):
@@ -73,6 +71,7 @@ class Visitors:
         self.make = make
         self.signer = Signer(rules.key.get_secret_value().encode() if rules.key else secret)
         self.kinds = {rules.cookie: "id", SESSION: "sid", CLICKS: "click"}
+        self.renews = rules.domain is not None and registrable(rules.domain) == rules.domain
 
     def of(self, hit: Hit) -> Visitor | None:
         """The visitor of a hit; None where it is no page of this site that sent it."""
@@ -128,8 +127,7 @@ class Visitors:
         domain = self.rules.domain
         if domain:
             return page == domain or page.endswith(f".{domain}")
-        # No list of public suffixes is needed: a browser keeps no SameSite cookie of a foreign page whatever we think of it
-        return page == host or page.rsplit(".", 2)[-2:] == host.rsplit(".", 2)[-2:]
+        return page == host or (registrable(page) or page) == registrable(host)
 
 
 class Visitor:
@@ -150,6 +148,8 @@ class Visitor:
         self._clicks: tuple[clicks.Click, ...] = ()
         self._was: tuple[Visit | None, tuple[clicks.Click, ...]] = (None, ())
         self._ids: Mapping[str, Any] = {}
+        self._viewed = False
+        self._measured = False
         self._told: list[str] = []
         self._origin = "new"
 
@@ -176,11 +176,14 @@ class Visitor:
         event = dict(data)
         self._told = []
         self._recognise(event)
-        if consent.get("analytics_storage") == "granted":
+        self._measured = consent.get("analytics_storage") == "granted"
+        if self._measured:
             self._adopt_client(event)
             self._in_session(event)
         if ads == "granted":
             self._with_clicks(event)
+        self._ids = event.get("ids", {})
+        self._viewed = self._viewed or event.get("name") == "page_view"
         if self._told:
             event["raw"] = {**event.get("raw", {}), TOLD: " ".join(self._told)}
         return event
@@ -255,7 +258,7 @@ class Visitor:
         filled = {**kept, **ids}
         self._keep_fbc(filled, event["time"])
         if filled:
-            event["ids"] = self._ids = filled
+            event["ids"] = filled
         handed = linked.clicks if linked else {}
         self._told += [f"{name}:{'link' if name in handed else 'cookie'}" for name in kept if name not in ids]
         if filled.get("fbc") != ids.get("fbc"):
@@ -279,7 +282,7 @@ class Visitor:
             return b""
         if not self._storage:
             return self._all.forget(self._hit) if self._kept else b""
-        fresh = [*self._own(), *self._meta()]
+        fresh = [*self._own(), *self._vendors()]
         if self._ads is False and CLICKS in self._kept:
             fresh.append((CLICKS, "", 0, True))
         if not fresh:
@@ -303,14 +306,13 @@ class Visitor:
     def _due(self) -> bool:
         return self._now - self._renewed >= DAY
 
-    def _meta(self) -> Iterator[Line]:
-        """Meta's own cookies, to be set again: those that came, and an `fbc` of a new click."""
-        if not (self._ads and self._all.rules.domain and (self._due() or self._clicks != self._was[1])):
+    def _vendors(self) -> Iterator[Line]:
+        """Vendors' cookies of scripts, to be set again by a server (renewal.py)."""
+        clicked = bool(self._ads) and self._clicks != self._was[1]
+        if not self._all.renews or not (self._due() or clicked or (self._viewed and renewal.is_webkit(self._hit.headers))):
             return
         header = self._hit.headers.get("cookie", "")
-        held = vendor_cookies.read(header).ids if "_fb" in header else {}
-        if "fbp" in held and held["fbp"] == self._ids.get("fbp"):
-            yield "_fbp", held["fbp"], META_DAYS * DAY, False
-        fbc = self._ids.get("fbc")
-        if isinstance(fbc, str) and _FBC.fullmatch(fbc):
-            yield "_fbc", fbc, META_DAYS * DAY, False
+        if self._measured:
+            yield from renewal.of_analytics(header, self._ids, self._all.rules.days * DAY)
+        if self._ads:
+            yield from renewal.of_ads(header, self._ids)

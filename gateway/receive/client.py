@@ -140,7 +140,7 @@ class Proxies:
         return at, last, False
 
     def _place(self, headers: Headers) -> tuple[str | None, str | None]:
-        country = _country(headers.get(self._country_header, "")) if self._country_header else None
+        country = country_code(headers.get(self._country_header, "")) if self._country_header else None
         if not country or not self._region_header:
             return country, None
         region = headers.get(self._region_header, "").strip().upper().removeprefix(f"{country}-")
@@ -225,7 +225,8 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else 0
 
 
-def _country(text: str) -> str | None:
+def country_code(text: str) -> str | None:
+    """A country's two letters in their usual spelling; None for what names none (`XX`, `T1`, `ZZ`)."""
     code = text.strip().upper()
     if code in UNKNOWN_COUNTRIES or not _COUNTRY.fullmatch(code):
         return None

@@ -21,7 +21,7 @@ from gateway.manifest import Manifest, SettingSpec
 from gateway.setup import shopify
 from gateway.setup.block_lists import Names, block_lists
 from gateway.setup.keys import variable_of
-from gateway.setup.site import same_site, site_name
+from gateway.setup.site import domain_of
 
 SCHEMAS = ("gateway", "destination")
 _SETTING = re.compile(r"\$setting\.([a-z][a-z0-9_]*)")
@@ -107,8 +107,8 @@ destinations: destinations/              # a folder beside this file: one file e
 
 def _identity(site: Site) -> str:
     """The domain that pages and gateway share, where there is one for their cookies."""
-    name = site_name(site.origins)
-    if not same_site(site.host, site.origins) or not DOMAIN.fullmatch(name):
+    name = domain_of(site.host, site.origins)
+    if name is None or not DOMAIN.fullmatch(name):
         return ""
     about = "# first-party cookies, only where consent allows them: docs/first-party.md"
     return f"    identity:                            {about}\n      domain: .{name}\n"

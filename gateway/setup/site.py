@@ -6,10 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 from gateway.config.addresses import host, origin
+from gateway.config.suffixes import registrable
 from gateway.errors import GatewayError
-
-_SECOND_LEVEL = 3
-"""`co.uk`, `com.au`: a second level this short belongs to the ending of a name with three parts."""
 
 
 def origins_of(address: str) -> tuple[str, ...]:
@@ -28,15 +26,12 @@ def origins_of(address: str) -> tuple[str, ...]:
 
 def source_of(origins: tuple[str, ...]) -> str:
     """A name for the source: `https://www.my-shop.co.uk` → `my_shop`."""
-    if not re.search("[a-z]", site_name(origins)):
+    name = site_name(origins)
+    if not re.search("[a-z]", name):
         return "site"
-    labels = site_name(origins).split(".")
-    if len(labels) > 1:
-        labels = labels[:-1]
-    if len(labels) > 1 and len(labels[-1]) <= _SECOND_LEVEL:
-        labels = labels[:-1]
-    name = re.sub("[^a-z0-9]+", "_", labels[-1]).strip("_")
-    return name if re.match("[a-z]", name) else f"site_{name}".rstrip("_")
+    own = (registrable(name) or name).partition(".")[0]
+    found = re.sub("[^a-z0-9]+", "_", own).strip("_")
+    return found if re.match("[a-z]", found) else f"site_{found}".rstrip("_")
 
 
 def site_name(origins: tuple[str, ...]) -> str:
@@ -53,6 +48,7 @@ def host_of(given: str | None, origins: tuple[str, ...]) -> str:
         raise GatewayError(f"--host {given}: {error}") from None
 
 
-def same_site(name: str, origins: tuple[str, ...]) -> bool:
-    """Whether the host is a subdomain of the site, so that its cookies are first-party."""
-    return name == site_name(origins) or name.endswith(f".{site_name(origins)}")
+def domain_of(name: str, origins: tuple[str, ...]) -> str | None:
+    """The domain whose cookies the host `name` and the site share; None where there is none."""
+    domain = registrable(name)
+    return domain if domain is not None and domain == registrable(site_name(origins)) else None
