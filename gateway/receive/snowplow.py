@@ -231,6 +231,8 @@ def _self_describing(entry: Given, data: Data, entities: list[Entity]) -> Named:
     data.setdefault("raw", {})["schema"] = f"{inner.vendor}/{inner.name}"
     if inner.vendor == shop.VENDOR and inner.name == "snowplow_ecommerce_action":
         return _action(said, data, entities)
+    if shop.of_enhanced(inner):
+        return _enhanced(said, data, entities)
     name = NAMES.get(inner.name, inner.name) if is_snowplow(inner) else inner.name
     props = {key: value for key, value in said.items() if value is not None}
     items = shop.cart_item(props, data) if is_snowplow(inner) and name in ("add_to_cart", "remove_from_cart") else []
@@ -258,6 +260,12 @@ def _action(said: Given, data: Data, entities: list[Entity]) -> Named:
         raise Malformed("the type of the e-commerce action is unknown")
     put(data, "props", "item_list_name", said.get("name"))
     return name, shop.add_shop(ours, data, said.get("name"))
+
+
+def _enhanced(said: Given, data: Data, entities: list[Entity]) -> Named:
+    ours = [one for one in entities if shop.of_shop(one)]
+    name = shop.enhanced_name(said.get("action"), ours) or event_name(said.get("action"))
+    return name, shop.add_shop(ours, data)
 
 
 _KINDS: dict[str, Callable[[Given, Data, list[Entity]], Named]] = {

@@ -1,4 +1,5 @@
-"""Snowplow's e-commerce in canonical words: actions with their entities, the older cart events, `tr` and `ti`.
+"""Snowplow's e-commerce in canonical words: actions with their entities, the older cart events, `tr` and `ti`, and the
+"enhanced e-commerce" of the plugin that goes by that name, in Universal Analytics' words.
 
     product_view → view_item          checkout_step, step 1        → begin_checkout
     add_to_cart, remove_from_cart     … with a payment method      → add_payment_info
@@ -6,6 +7,9 @@
     list_click → select_item          … any other                  → checkout_progress
     promo_view → view_promotion       transaction → purchase       trns_error → transaction_error
     promo_click → select_promotion    refund → refund
+
+    detail → view_item    click → select_item    view → view_item_list    add, remove → add_to_cart, remove_from_cart
+    checkout, checkout_option → as checkout_step above    purchase, refund    promo_click → select_promotion
 
 The value of an order is what its transaction says; no other action gets one, because a sum would be our invention (the
 total of a cart is kept as `props.cart_value`). Addresses in full are left out: no field holds them, and they name a person.
@@ -34,6 +38,21 @@ ACTIONS = {
 """`type` of a snowplow_ecommerce_action → name."""
 
 VENDOR = "com.snowplowanalytics.snowplow.ecommerce"
+ENHANCED = {
+    "click": "select_item",
+    "detail": "view_item",
+    "view": "view_item_list",
+    "add": "add_to_cart",
+    "remove": "remove_from_cart",
+    "checkout": "checkout_progress",
+    "checkout_option": "checkout_progress",
+    "purchase": "purchase",
+    "refund": "refund",
+    "promo_click": "select_promotion",
+}
+"""`action` of an enhanced e-commerce action → name."""
+_ENHANCED_VENDOR = "com.google.analytics.enhanced-ecommerce"
+_ENHANCED_PRODUCTS = ("productFieldObject", "impressionFieldObject")
 
 _PRODUCT = {"position": "index"}
 _PROPS: dict[str, dict[str, str]] = {
@@ -77,6 +96,25 @@ _PROPS: dict[str, dict[str, str]] = {
         "error_type": "error_type",
         "resolution": "resolution",
     },
+    "actionFieldObject": {
+        "id": "transaction_id",
+        "revenue": "value",
+        "currency": "currency",
+        "tax": "tax",
+        "shipping": "shipping",
+        "coupon": "coupon",
+        "affiliation": "affiliation",
+        "list": "item_list_name",
+        "step": "checkout_step",
+        "option": "checkout_option",
+    },
+    "promoFieldObject": {
+        "id": "promotion_id",
+        "name": "promotion_name",
+        "creative": "creative_name",
+        "position": "creative_slot",
+        "currency": "currency",
+    },
     "page": {"type": "page_type", "language": "page_language", "locale": "page_locale"},
 }
 """Entity → its key → property."""
@@ -86,7 +124,8 @@ _ELSEWHERE: dict[str, dict[str, tuple[str, str]]] = {
     "checkout_step": {"billing_postcode": ("user", "zip"), "shipping_postcode": ("user", "zip")},
 }
 """Entity → its key → section, key."""
-_ENTITIES = frozenset(("product", *_PROPS, *_ELSEWHERE))
+_OF_UA = frozenset((*_ENHANCED_PRODUCTS, "actionFieldObject", "promoFieldObject"))
+_ENTITIES = frozenset(("product", *_PROPS, *_ELSEWHERE)) - _OF_UA
 
 _ORDER = {
     "tr_id": ("props", "transaction_id"),
@@ -105,7 +144,12 @@ _CART_ITEM = {"sku": "id", "name": "name", "category": "category", "unitPrice": 
 
 def of_shop(one: Entity) -> bool:
     """Whether an entity is one of those read here."""
-    return one.vendor == VENDOR and one.name in _ENTITIES
+    return one.name in _ENTITIES if one.vendor == VENDOR else one.vendor == _ENHANCED_VENDOR and one.name in _OF_UA
+
+
+def of_enhanced(one: Entity) -> bool:
+    """Whether a self-describing event is an action of enhanced e-commerce."""
+    return one.vendor == _ENHANCED_VENDOR and one.name == "action"
 
 
 def action_name(kind: object, entities: Sequence[Entity]) -> str | None:
@@ -113,7 +157,7 @@ def action_name(kind: object, entities: Sequence[Entity]) -> str | None:
     name = ACTIONS.get(kind) if isinstance(kind, str) else None
     if name != "checkout_progress":
         return name
-    step = next((one.data for one in entities if one.name == "checkout_step" and isinstance(one.data, dict)), {})
+    step = _data_of("checkout_step", entities)
     if step.get("step") in (1, "1"):
         return "begin_checkout"
     if step.get("payment_method"):
@@ -121,12 +165,24 @@ def action_name(kind: object, entities: Sequence[Entity]) -> str | None:
     return "add_shipping_info" if step.get("delivery_method") else name
 
 
+def enhanced_name(kind: object, entities: Sequence[Entity]) -> str | None:
+    """The name of an enhanced e-commerce action; None for one that the plugin does not have."""
+    name = ENHANCED.get(kind) if isinstance(kind, str) else None
+    if kind == "checkout" and str(_data_of("actionFieldObject", entities).get("step", 1)) == "1":
+        return "begin_checkout"
+    return name
+
+
+def _data_of(name: str, entities: Sequence[Entity]) -> Mapping[str, Any]:
+    return next((one.data for one in entities if one.name == name and isinstance(one.data, dict)), {})
+
+
 def add_shop(entities: Iterable[Entity], data: Data, list_name: object = None) -> list[dict[str, Any]]:
     """Move the e-commerce entities into `data`; returns the items. `list_name` is the list that an action names."""
     items: list[dict[str, Any]] = []
     for one in entities:
         said = one.data if isinstance(one.data, dict) else {}
-        if one.name == "product":
+        if one.name == "product" or one.name in _ENHANCED_PRODUCTS:
             items.append(_item(said, list_name))
         for key, name in _PROPS.get(one.name, {}).items():
             put(data, "props", name, said.get(key))
