@@ -17,7 +17,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
 
@@ -127,7 +127,7 @@ def _text(value: Any) -> str:
 
 def _campaign(given: Mapping[str, Any], url: str) -> dict[str, Any]:
     """What the page said beside its URL: Google reads the URL itself."""
-    utm = dict(parse_qsl(urlsplit(url).query)) if "utm_" in url else {}
+    utm = dict(parse_qsl(url.partition("#")[0].partition("?")[2])) if "utm_" in url else {}
     names = {"name": "campaign"}
     return {key: given[name] for key, name in CAMPAIGN.items() if given.get(name) != utm.get(f"utm_{names.get(name, name)}")
             and name in given}  # fmt: skip

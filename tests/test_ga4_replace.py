@@ -178,6 +178,15 @@ def test_a_promotion_is_no_campaign_on_its_way_out() -> None:
     assert "cn=brand" in request.url
 
 
+def test_a_campaign_is_told_beside_an_address_that_is_no_url() -> None:
+    [event] = web.events(
+        web.hit(web.query({**web.BASE, "dl": "https://[x/?utm_source=news", "cs": "news", "cn": "brand"}), b"en=page_view")
+    )
+    said = web.parameters(web.sent_on(event))
+    assert said["cn"] == "brand"
+    assert "cs" not in said, "the address says it"
+
+
 @pytest.mark.parametrize(
     ("parameters", "decided", "said"),
     [

@@ -222,8 +222,11 @@ def _landing(order: Fields) -> str | None:
     landing = text(order.get("landing_site"))
     if landing is None or _absolute(landing):
         return landing
-    shop = urlsplit(text(order.get("order_status_url")) or text(order.get("abandoned_checkout_url")) or "")
-    return urljoin(f"{shop.scheme}://{shop.netloc}", landing) if shop.netloc and landing.startswith("/") else None
+    try:
+        shop = urlsplit(text(order.get("order_status_url")) or text(order.get("abandoned_checkout_url")) or "")
+        return urljoin(f"{shop.scheme}://{shop.netloc}", landing) if shop.netloc and landing.startswith("/") else None
+    except ValueError:  # either of them is no URL: a bracket too many in the host
+        return None
 
 
 def _absolute(url: object) -> str | None:
