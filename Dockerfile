@@ -7,9 +7,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
 COPY destinations ./destinations
 COPY configs ./configs
-RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --quiet --wheel-dir /wheels .
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --quiet --wheel-dir /wheels '.[geo]'
 RUN python -m venv /opt/tagway \
-    && /opt/tagway/bin/python -m pip install --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels tagway
+    && /opt/tagway/bin/python -m pip install --no-cache-dir --disable-pip-version-check --quiet --no-index --find-links /wheels 'tagway[geo]'
 
 # Run: no compiler, no source, no root. Everything but /data may be read-only (`docker run --read-only`).
 FROM python:3.13-slim-bookworm

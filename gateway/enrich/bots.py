@@ -56,7 +56,7 @@ _AUTOMATION = (
     "headlesschrome", "phantomjs", "puppeteer", "playwright", "selenium", "lighthouse", "ptst", "gtmetrix", "slimerjs",
     "casperjs", "cypress",
 )  # fmt: skip
-"""Words of programs that steer a browser. Looked for one by one: a pattern of all, whatever the case, takes 15 times as long."""
+"""Words of programs that steer a browser. One by one, since a pattern of all, whatever the case, takes 15 times as long."""
 _CHROMIUM = re.compile(r"Chrom(?:e|ium)/(\d+)")
 _HINT_MAJOR = re.compile(r'"(?:Google Chrome|Chromium|Microsoft Edge)";\s*v="(\d+)')
 _IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel", "click"})
