@@ -68,7 +68,7 @@ class Tagway:
     ) -> None:
         self.config = config
         self.clock = clock or Clock.from_environment()
-        self.meter = PrometheusMeter()
+        self.meter = PrometheusMeter(self.clock)
         self.store: Store = store or open_store(config, self.clock)
         self.prepared = prepare(config, self.meter)
         known = read_lookups(config)

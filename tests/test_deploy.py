@@ -34,7 +34,7 @@ def families_in(expression: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_each_alert_fires_in_its_fault_and_is_silent_otherwise() -> None:
+def test_each_alert_fires_by_its_series_and_is_silent_otherwise() -> None:
     command = [program("promtool", "prometheus"), "test", "rules", str(RULES.with_name("tagway.test.yaml"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

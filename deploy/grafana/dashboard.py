@@ -11,6 +11,8 @@ from typing import Any
 
 SELECT = '{instance=~"$instance"}'
 WHERE = 'instance=~"$instance"'
+ENDED = f'sum by (destination, outcome, reason) (tagway_outcomes_total{{{WHERE}, destination!=""}})'
+ENDED_BEFORE = f'sum by (destination, outcome, reason) (tagway_outcomes_total{{{WHERE}, destination!=""}} offset 24h)'
 
 # title, kind, unit, width, [(legend, expression)], description
 Panel = tuple[str, str, str, int, list[tuple[str, str]], str]
@@ -36,13 +38,13 @@ PANELS: list[tuple[str, list[Panel]]] = [
         [
             (
                 "What became of the events of the last 24 h", "table", "short", 24,
-                [("", f'sum by (destination, outcome, reason) (increase(tagway_outcomes_total{{{WHERE}, destination!=""}}[24h]))')],
-                "Counters live in the store: restarts change nothing. `tagway audit` prints the exact equation.",
+                [("", f"{ENDED} - ({ENDED_BEFORE} or {ENDED} * 0)")],
+                "Counters live in the store: restarts change nothing. Below zero: taken back by a replay. `tagway audit` prints the exact equation.",
             ),
             (
                 "Outcomes a second, by destination and outcome", "timeseries", "short", 12,
                 [("{{destination}} {{outcome}}", f'sum by (destination, outcome) (rate(tagway_outcomes_total{{{WHERE}, destination!=""}}[5m]))')],
-                "",
+                "A replay takes outcomes back, which shows as a peak.",
             ),
             (
                 "Share without consent", "timeseries", "percentunit", 12,
