@@ -121,6 +121,27 @@ async def test_segments_node_library_speaks_to_the_gateway(tmp_path: Path, lab: 
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
+async def test_snowplows_node_tracker_speaks_to_the_gateway(tmp_path: Path, lab: Lab, method: str) -> None:
+    """By GET an order and its lines are hits of their own: nothing says which belong together."""
+    modules = await node_modules()
+    story = json.dumps({"CONTEXT": CONTEXT, "ORDER": ORDER, "PRODUCTS": PRODUCTS})
+    async with running(tmp_path, lab_files(lab), sources=NOBODY_ASKS) as gateway:
+        script = str(CLIENTS / "snowplow_node.cjs")
+        heard = await run("node", script, gateway.url, "wk_shop", method, story, NODE_PATH=str(modules))
+        assert json.loads(heard) == []
+        await gateway.idle()
+        events = arrived(lab)
+        assert events["page_view"]["page"]["referrer"] == CONTEXT["page"]["referrer"]
+        bought = events["purchase"]
+        if method == "post":
+            assert set(events) == {"page_view", "purchase"}
+            check_order(bought)
+        assert bought["device"]["ip"] == "203.0.113.7", "Node's fetch sends a header of browsers, and is none"
+        assert (bought["props"]["value"], bought["props"]["transaction_id"]) == (47.4, "o-1")
+        assert await gateway.outcomes("webhook") == {"delivered": len(lab.inbox("webhook"))}
+
+
+@pytest.mark.parametrize("method", ["post", "get"])
 async def test_snowplows_python_tracker_speaks_to_the_gateway(tmp_path: Path, lab: Lab, method: str) -> None:
     async with running(tmp_path, lab_files(lab), sources=NOBODY_ASKS) as gateway:
         await speak("snowplow_python.py", gateway, "wk_shop", method)

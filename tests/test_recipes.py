@@ -14,7 +14,7 @@ from yarl import URL
 
 from gateway.lab.server import Lab
 from gateway.receive.replies import PIXEL
-from tests.client_kit import node_modules, run
+from tests.client_kit import CLIENTS, node_modules, run
 from tests.docs_kit import ROOT, blocks
 from tests.gateway_kit import Running, lab_files, running
 
@@ -118,6 +118,18 @@ CALL = {
 }
 
 
+async def test_rudderstacks_browser_block_is_what_runs_in_a_browser(tmp_path: Path, lab: Lab) -> None:
+    code = block("segment", "js", "RudderAnalytics")
+    runs = (CLIENTS / "browser" / "rudder.js").read_text()
+    told = code.partition("analytics.load(")[2]
+    wanted = told.replace(f"'{ADDRESS}'", "`http://${host}`").replace("'wk_shop_7f3k2m'", "key").rstrip()
+    assert f"analytics.load({wanted};" in runs
+    async with running(tmp_path, lab_files(lab, ["webhook"]), sources=sources("segment")) as gateway:
+        url = f"{gateway.url}/sourceConfig/?writeKey=wk_shop_7f3k2m"
+        async with gateway.client.get(url, headers={**HOST, "Origin": ORIGIN}) as answer:
+            assert (await answer.json())["source"]["destinations"] == []
+
+
 class TestSegmentInABrowser:
     """The library's own requests, as captured; the block says with what address and key they are made."""
 
@@ -176,6 +188,17 @@ async def test_snowplow_server_block(tmp_path: Path, lab: Lab) -> None:
         assert (order["name"], order["props"]["transaction_id"], order["props"]["value"]) == ("purchase", "o-1", 47.4)
         assert order["items"][0]["id"] == "sku-1"
         assert order["ids"]["snowplow_domain_userid"] == order["user"]["anonymous_id"] == "d-1"
+
+
+async def test_snowplow_server_block_in_node(tmp_path: Path, lab: Lab) -> None:
+    modules = await node_modules()
+    code = block("snowplow", "js", "node-tracker")
+    async with running(tmp_path, lab_files(lab, ["webhook"]), sources=sources("snowplow", NOBODY_ASKS)) as gateway:
+        address = f"endpoint: '127.0.0.1', port: {URL(gateway.url).port}, protocol: 'http'"
+        await run("node", "-e", code.replace("endpoint: 't.shop.example', protocol: 'https'", address), NODE_PATH=str(modules))
+        names = {event["name"]: event for event in await arrived(gateway, lab)}
+        assert set(names) == {"page_view", "purchase"}
+        assert names["purchase"]["props"] == {"transaction_id": "o-1", "value": 47.4, "currency": "EUR"}
 
 
 async def test_snowplow_anonymous_tracker_is_denied(tmp_path: Path, lab: Lab) -> None:

@@ -46,7 +46,7 @@ CONTEXT_MAPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """context.X.Y → section, key."""
 _ELSEWHERE = frozenset(
-    """traits externalId consent dataProcessingOptions userAgentData groupId library page campaign integrations channel
+    """traits externalId consent consentManagement dataProcessingOptions userAgentData groupId library page campaign integrations channel
     call""".split()
 )
 """Parts of the context that are read by rules of their own, or of which nothing more is worth keeping."""
@@ -155,14 +155,21 @@ def _id_text(value: object) -> str | list[str]:
 def _consent(context: Fields, data: Data) -> None:
     given = mapping(context.get("consent"))
     block = {key: given[key] for key in (*PURPOSES, "sale_opt_out", "explicit") if key in given}
-    categories = mapping(given.get("categoryPreferences"))
+    categories = {**mapping(given.get("categoryPreferences")), **_listed(mapping(context.get("consentManagement")))}
     if categories:
-        block["categories"] = dict(categories)
+        block["categories"] = categories
     options = context.get("dataProcessingOptions")
     if isinstance(options, list) and any(option in ("LDU", ["LDU"]) for option in options):
         block["sale_opt_out"] = True
     if block:
         data["consent"] = block
+
+
+def _listed(given: Fields) -> dict[str, bool]:
+    """RudderStack's form: the categories that were allowed, and those that were denied; the denial of one in both holds."""
+    lists = {key: one if isinstance(one := given.get(key), list) else [] for key in ("allowedConsentIds", "deniedConsentIds")}
+    allowed, denied = ([name for name in names if isinstance(name, str)] for names in lists.values())
+    return {**dict.fromkeys(allowed, True), **dict.fromkeys(denied, False)}
 
 
 def user(traits: Fields, call: Fields, props: Fields) -> dict[str, Any]:
