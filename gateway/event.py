@@ -128,6 +128,9 @@ class Campaign(TypedDict, total=False):
     term: Text
     content: Text
     id: Text
+    source_platform: Text
+    creative_format: Text
+    marketing_tactic: Text
 
 
 @with_config(_OPEN)

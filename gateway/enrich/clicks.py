@@ -16,7 +16,13 @@ DAY = 86400
 MOST = 5
 MAX_TEXT = 3500
 _GOOGLE = ("gclid", "gbraid", "wbraid", "dclid")
-PLATFORM = dict.fromkeys(_GOOGLE, "google")
+PLATFORM = {
+    **dict.fromkeys(_GOOGLE, "google"),
+    **dict.fromkeys(("yclid", "ysclid"), "yandex"),
+    **dict.fromkeys(("obclid", "dicbo"), "outbrain"),
+    **dict.fromkeys(("cto_pld", "cto_bundle"), "criteo"),
+}
+"""Of platforms with several ids: id → platform."""
 LIFE = {
     **dict.fromkeys((*_GOOGLE, "fbclid", "msclkid", "rdt_cid"), 90),
     **dict.fromkeys(
@@ -33,12 +39,14 @@ LIFE = {
             "sscid",
             "qclid",
             "yclid",
+            "ysclid",
+            "vmcid",
         ),
         30,
     ),
     "sccid": 28,
     "epik": 365,
-    "cjevent": 395,
+    **dict.fromkeys(("cjevent", "cto_pld", "cto_bundle"), 395),
 }
 """`ids` key of a click id → days; what is not here is not kept."""
 _ENTRY = re.compile(r"([a-z_]{3,20}):([A-Za-z0-9._~=+/-]{1,512}):(\d{9,11})", re.ASCII)

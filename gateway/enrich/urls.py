@@ -11,7 +11,9 @@ import re
 from urllib.parse import unquote, urlsplit
 
 CLICK_IDS = {
-    **{name: name for name in ("gclid", "dclid", "gbraid", "wbraid", "gad_source", "gad_campaignid", "srsltid")},  # Google
+    **{
+        name: name for name in ("gclid", "dclid", "gbraid", "wbraid", "gclsrc", "gad_source", "gad_campaignid", "srsltid")
+    },  # Google
     "fbclid": "fbclid",  # Meta
     "ttclid": "ttclid",  # TikTok
     "msclkid": "msclkid",  # Microsoft
@@ -20,15 +22,19 @@ CLICK_IDS = {
     "sccid": "sccid",  # Snap
     "epik": "epik",  # Pinterest
     "rdt_cid": "rdt_cid",  # Reddit
-    "yclid": "yclid",  # Yandex
+    **{"yclid": "yclid", "ysclid": "ysclid"},  # Yandex
     "qclid": "qclid",  # Quora
     **{"obclid": "obclid", "dicbo": "dicbo"},  # Outbrain
     "tblci": "tblci",  # Taboola
+    **{"cto_pld": "cto_pld", "cto_bundle": "cto_bundle"},  # Criteo
+    "tdid": "tdid",  # The Trade Desk
+    "vmcid": "vmcid",  # Yahoo
     "irclickid": "irclickid",  # impact.com
     "awc": "awc",  # Awin
     "cjevent": "cjevent",  # CJ
     "ransiteid": "ran_site_id",  # Rakuten
     "sscid": "sscid",  # ShareASale
+    "mc_cid": "mc_cid",  # Mailchimp: the mailing; its `mc_eid` is a person and is taken out
     "_tw_c": "tw_c",  # a link in an e-mail of our own
 }
 """Query parameter → `ids` key."""
@@ -40,8 +46,18 @@ CAMPAIGN = {
     "utm_term": "term",
     "utm_content": "content",
     "utm_id": "id",
+    "utm_source_platform": "source_platform",
+    "utm_creative_format": "creative_format",
+    "utm_marketing_tactic": "marketing_tactic",
 }
 """Query parameter → `campaign` key."""
+
+MATOMO = {
+    **{f"{prefix}_{name}": name for prefix in ("mtm", "pk") for name in ("source", "medium", "content")},
+    **{f"{prefix}_campaign": "name" for prefix in ("mtm", "pk")},
+    **{"mtm_keyword": "term", "pk_keyword": "term", "pk_kwd": "term", "mtm_cid": "id", "pk_cid": "id"},
+}
+"""The same in Matomo's words, for what no UTM value says."""
 
 MAX_UTM = 255
 _CLICK = re.compile(r"[A-Za-z0-9._~=+/-]{1,512}")
@@ -51,6 +67,7 @@ def read(url: str) -> tuple[dict[str, str], dict[str, str]]:
     """(`ids`, `campaign`) of a URL."""
     ids: dict[str, str] = {}
     campaign: dict[str, str] = {}
+    matomo: dict[str, str] = {}
     _, _, query = url.partition("#")[0].partition("?")
     for pair in query.split("&") if query else ():
         name, _, value = pair.partition("=")
@@ -61,7 +78,9 @@ def read(url: str) -> tuple[dict[str, str], dict[str, str]]:
                 ids.setdefault(CLICK_IDS[key], click)
         elif key in CAMPAIGN and (text := _form(value)):
             campaign.setdefault(CAMPAIGN[key], text)
-    return ids, campaign
+        elif key in MATOMO and (text := _form(value)):
+            matomo.setdefault(MATOMO[key], text)
+    return ids, {**matomo, **campaign} if matomo else campaign
 
 
 def _form(value: str) -> str:

@@ -4,7 +4,8 @@
     _ga             GA1.<n>[-<m>].<random>.<epoch s>, or AMP's amp-<token>: the client id is the last two parts
     FPID            FPID2.<n>.<id>: a tagging server's client id, before `_ga`
     _ga_<STREAM>    GS1.<n>.<session>.<count>. … or GS2.<n>.s<session>$o<count>$ … in any order
-    _ttp, ttclid, _gcl_aw, _gcl_dc, _uetmsclkid, _uetvid, _uetsid, _scid, _sccid, _epik, _rdt_uuid, _rdt_cid, _twclid, li_fat_id
+    _gcl_<..>       GCL.<epoch s>.<click id>: aw gclid, dc dclid, gb wbraid, ag gbraid (also 2.1.k<gbraid>$i<epoch s>)
+    _ttp, ttclid, _uetmsclkid, _uetvid, _uetsid, _scid, _sccid, _epik, _pin_unauth, _rdt_uuid, _rdt_cid, _twclid, li_fat_id
 
 Anybody can plant a cookie, so each pattern is narrow and at most 256 characters (512 for click ids).
 """
@@ -75,11 +76,14 @@ _COOKIES: dict[str, tuple[str, Callable[[str], str | None]]] = {
     "ttclid": ("ttclid", _matching(rf"{_ID}{{10,512}}")),
     "_gcl_aw": ("gclid", _matching(r"GCL\.\d{9,11}\.([A-Za-z0-9_-]{10,500})")),
     "_gcl_dc": ("dclid", _matching(r"GCL\.\d{9,11}\.([A-Za-z0-9_-]{10,500})")),
+    "_gcl_gb": ("wbraid", _matching(r"GCL\.\d{9,11}\.([A-Za-z0-9_-]{10,500})")),
+    "_gcl_ag": ("gbraid", _matching(r"(?:GCL\.\d{9,11}\.|2\.1\.k)([A-Za-z0-9_-]{10,500})(?:\$.{0,200})?")),
     "_uetmsclkid": ("msclkid", _matching(r"_uet([0-9a-fA-F]{32}(?:-[0-9A-Za-z]{1,20})?)")),
     "_uetvid": ("uetvid", _matching(r"([0-9a-fA-F]{32})(?:\|.{0,200})?")),
     "_uetsid": ("uetsid", _matching(r"([0-9a-fA-F]{32})(?:\|.{0,200})?")),
     "_scid": ("scid", _matching(_UUID)),
     "_sccid": ("sccid", _matching(_UUID)),
+    "_pin_unauth": ("pin_unauth", _matching(rf"{_ID}{{10,512}}")),
     "_epik": ("epik", _matching(rf"{_ID}{{10,512}}")),
     "_rdt_uuid": ("rdt_uuid", _matching(rf"\d{{10,16}}\.{_UUID}")),
     "_rdt_cid": ("rdt_cid", _matching(rf"{_ID}{{5,512}}")),
