@@ -46,8 +46,8 @@ CONTEXT_MAPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """context.X.Y → section, key."""
 _ELSEWHERE = frozenset(
-    """traits externalId consent consentManagement dataProcessingOptions userAgentData groupId library page campaign integrations channel
-    call""".split()
+    """traits externalId consent consentManagement dataProcessingOptions userAgentData groupId library page campaign
+    integrations channel call""".split()
 )
 """Parts of the context that are read by rules of their own, or of which nothing more is worth keeping."""
 
