@@ -258,6 +258,12 @@ def test_event_before_url_before_cookie() -> None:
     assert event["ids"] == {"gclid": "own", "ttclid": "url", "fbp": "fb.1.1697040000000.1234567890"}
 
 
+@pytest.mark.parametrize(("url", "kept"), [("https://shop.example/?ttclid=url", "url"), ("https://shop.example/", "own")])
+def test_tiktoks_click_of_this_visit_counts_before_one_the_hit_names(url: str, kept: str) -> None:
+    event = enriched({"ids": {"ttclid": "own"}, "page": {"url": url}}, headers={**_BROWSER, "cookie": "ttclid=cookie"})
+    assert event["ids"]["ttclid"] == kept
+
+
 def test_the_events_own_campaign_and_session_stay() -> None:
     data = {
         "campaign": {"source": "own"},

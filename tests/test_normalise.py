@@ -202,6 +202,16 @@ def test_skew(time: float, sent: float | None, historic: bool, moment: float) ->
     assert happened(raw, _TEN)[0] == pytest.approx(_TEN + moment)
 
 
+def test_a_servers_time_ahead_stays_as_it_was_said() -> None:
+    assert happened(RawEvent("segment", "x", time=_TEN + _DAY), _TEN, server=True) == (_TEN + _DAY, False, False)
+
+
+def test_a_currency_that_is_none_is_kept_beside() -> None:
+    made = event({"props": {"value": 5, "currency": "FAKE"}})
+    assert (made.data["props"], made.data["raw"]) == ({"value": 5}, {"props.currency": "FAKE"})
+    assert made.dropped == ("props.currency",)
+
+
 def test_a_replaced_time_is_kept_beside() -> None:
     assert event({}, time="2099-01-01T00:00:00Z").data["raw"] == {"time": "2099-01-01T00:00:00Z"}
 

@@ -130,10 +130,15 @@ def _country(given: str | None) -> str | None:
     return None if country in _NO_COUNTRY or len(country) != 2 or not country.isalpha() else country
 
 
+_URL_FIRST = ("ttclid",)
+"""Click ids of which the one in the page's address counts, whatever the hit says beside it (TikTok)."""
+
+
 def _identify(event: dict[str, Any], hit: Hit) -> None:
     page = event.get("page", {})
     ids, campaign = _from_urls(page.get("url", ""), page.get("referrer", ""))
     own = event.get("ids", {})
+    clicked_now = {key: ids[key] for key in _URL_FIRST if key in ids}
     cookie = hit.headers.get("cookie")
     found = vendor_cookies.read(cookie) if cookie else None
     if "fbc" not in own:
@@ -148,7 +153,7 @@ def _identify(event: dict[str, Any], hit: Hit) -> None:
         if found.anonymous_id and "anonymous_id" not in event.get("user", {}):
             event["user"] = {**event.get("user", {}), "anonymous_id": found.anonymous_id}
     if ids:
-        event["ids"] = {**ids, **own}
+        event["ids"] = {**ids, **own, **clicked_now}
     if campaign:
         event["campaign"] = {**campaign, **event.get("campaign", {})}
 

@@ -66,7 +66,7 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     except Refused as refused:
         return refused
     event_id = _client_id(raw.id, dropped)
-    seconds, unreadable, replaced = moment.happened(raw, hit.received)
+    seconds, unreadable, replaced = moment.happened(raw, hit.received, server=hit.server)
     if unreadable:
         dropped.append("time")
     fields.prepare(data, dropped, server=hit.server)

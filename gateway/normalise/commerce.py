@@ -5,8 +5,9 @@ A property that has a canonical name moves to it (`order_id` → `transaction_id
 
     value = total → value → revenue → sum(price × quantity)
 
-The sum is taken only where every item has a price (a missing quantity is one). A custom event is nobody's vocabulary: its
-own `value` stays before `total`, and it gets no sum. All names are data: `gateway.normalise.vocabulary`.
+The sum is taken only where every item has a price (a missing quantity is one), and never in place of a revenue that cannot be
+read: that one stands as `value`, which then counts as unreadable. A custom event is nobody's vocabulary: its own `value` stays
+before `total`, and it gets no sum. All names are data: `gateway.normalise.vocabulary`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def _money(name: str, props: dict[str, Any], items: list[Any], value_from: tuple
         if amount is not None:
             props["value"] = amount
             return
-    if name in CANONICAL_NAMES and items and (total := _sum(items)) is not None:
+    if name in CANONICAL_NAMES and _filled(props.get("revenue")):
+        props["value"] = props["revenue"]
+    elif name in CANONICAL_NAMES and items and (total := _sum(items)) is not None:
         props["value"] = total
 
 

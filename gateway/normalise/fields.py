@@ -52,6 +52,8 @@ _ITEM_NUMBERS = _numeric(event.Item)
 
 UNREAD_MONEY = "props.value"
 """The key of `raw` under which a `props.value` stays that is no number."""
+UNREAD_CURRENCY = "props.currency"
+"""The same of a `props.currency` that is no ISO 4217 code."""
 _WORDS = ("granted", "denied", "unknown")
 _CHOICES: dict[Any, str] = {
     **dict.fromkeys(("granted", "true", "yes", "1", 1), "granted"),
@@ -225,6 +227,8 @@ def without(data: dict[str, Any], errors: Iterable[Mapping[str, Any]], dropped: 
             holder = holder[step]
         value = holder[path[-1]]
         del holder[path[-1]]
+        if path == ("props", "currency") and isinstance(value, str) and value.strip():
+            slim["raw"] = {**slim.get("raw", {}), UNREAD_CURRENCY: value[:MAX_RAW_TEXT]}
         if not (isinstance(value, str) and not value.strip()):
             dropped.append(_label(path))
     return slim

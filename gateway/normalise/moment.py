@@ -4,7 +4,8 @@
   seconds, milliseconds or microseconds by their size (seconds reach to the year 5138).
 - Where the dialect has `sent_at` and it is more than 60 s off the time of receipt, the client's clock is wrong and the
   event happened `sent_at - time` before it was received. A `sent_at` before the event's own time says nothing.
-- More than five minutes after receipt is no time: the event gets the time of receipt. So it does when it has no readable time.
+- More than five minutes after receipt is no time of a visitor's clock: the event gets the time of receipt. So it does when it
+  has no readable time. What a server key says stays as it was said; a vendor that takes no such time holds the event.
 - History (`RawEvent.historic`) keeps the time it states; how old is too old, each destination decides.
 """
 
@@ -71,7 +72,7 @@ def is_canonical(value: Any) -> bool:
     return isinstance(value, str) and _CANONICAL.fullmatch(value) is not None
 
 
-def happened(raw: RawEvent, received: float) -> tuple[float, bool, bool]:
+def happened(raw: RawEvent, received: float, *, server: bool = False) -> tuple[float, bool, bool]:
     """(epoch seconds, whether a given time was unreadable, whether a readable one was replaced)."""
     if raw.time is None or raw.time == "":
         return received, False, False
@@ -83,6 +84,6 @@ def happened(raw: RawEvent, received: float) -> tuple[float, bool, bool]:
         sent = instant(raw.sent_at)
         if sent is not None and sent >= stated and abs(sent - received) > SKEW_SECONDS:
             moment = max(received - (sent - stated), 0.0)
-    if moment > received + FUTURE_SECONDS:
+    if moment > received + FUTURE_SECONDS and not server:
         moment = received
     return moment, False, moment != stated

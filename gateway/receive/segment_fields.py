@@ -161,6 +161,8 @@ def _consent(context: Fields, data: Data) -> None:
     options = context.get("dataProcessingOptions")
     if isinstance(options, list) and any(option in ("LDU", ["LDU"]) for option in options):
         block["sale_opt_out"] = True
+        for key, place in zip(("dpoco", "dpost"), options[1:], strict=False):  # country and state, as Meta's pixel calls them
+            _put(data, "raw", key, place or None if type(place) is int else None)
     if block:
         data["consent"] = block
 
@@ -277,6 +279,9 @@ def _options(name: str, options: Fields, data: Data) -> None:
             data.setdefault("ids", {})["ga_client_id"] = options["clientId"]
         _put(data, "ids", "ga_session_id", options.get("sessionId"))
         _put(data, "session", "number", options.get("sessionNumber"))
+        for purpose in ("ad_user_data", "ad_personalization"):
+            if mapping(options.get("consents")).get(purpose) == "DENIED":
+                data.setdefault("consent", {})[purpose] = "denied"
     if options:
         raw = data.setdefault("raw", {})
         raw["integrations"] = {**mapping(raw.get("integrations")), name: dict(options)}
