@@ -17,7 +17,7 @@ from gateway.config.identity import Identity
 from gateway.enrich import clicks, linker
 from gateway.enrich.signed import Signer
 from gateway.enrich.visitor import Visitors
-from gateway.normalise.scrub import scrubbed
+from gateway.normalise.scrub import scrub, scrubbed
 from gateway.queue.recent import Window
 from gateway.receive.hit import Hit
 from tests.gateway_kit import DENIED, GRANTED, LAB, Running, running
@@ -586,6 +586,31 @@ def test_addresses_and_tokens_leave_the_url(url: str, clean: str | None) -> None
 def test_scrubbing_takes_only_away_and_is_done_in_one_go(url: str) -> None:
     once = scrubbed(url)
     assert scrubbed(once) == once
+
+
+REFERRERS = {
+    "https://www.google.com/": True,
+    "HTTP://news.example/a?b=c#d": True,
+    "android-app://com.google.android.gm/": True,
+    "//news.example/": True,
+    "about:blank": False,
+    "null": False,
+    "$direct": False,
+    "file:///C:/Users/jane/page.html": False,
+    "chrome-extension://abcdef/popup.html": False,
+    "javascript:void(0)": False,
+}
+
+
+@pytest.mark.parametrize("referrer", REFERRERS)
+@pytest.mark.parametrize("page", [{}, {"url": f"{SITE}/"}], ids=["alone", "with a page"])
+def test_a_referrer_is_a_page_or_an_app(referrer: str, page: dict[str, str]) -> None:
+    given = {"page": {**page, "referrer": referrer}}
+    event, dropped = {**given}, []  # type: ignore[var-annotated]
+    scrub(event, dropped)
+    kept = REFERRERS[referrer]
+    assert event.get("page", {}) == (given["page"] if kept else page)
+    assert dropped == ([] if kept else ["page.referrer"])
 
 
 async def test_a_scrubbed_url_is_counted_and_the_click_stays(up: Running, browser: Browser) -> None:

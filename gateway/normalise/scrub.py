@@ -5,6 +5,9 @@
 A parameter of `PERSONAL` is taken out whole, as is one whose value holds an e-mail address; an address in a path becomes
 `redacted`; user name and password before the host go. The rest of the URL stays byte by byte: click ids and UTM values are not
 touched. Fragments are looked at in the same way, since single-page apps keep parameters there.
+
+A referrer is where a visitor came from: a page or an app. What is neither goes whole: words of trackers (`$direct`, `null`),
+pages of a browser (`about:blank`, extensions), and files, whose paths name people.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ PERSONAL = frozenset(
 )
 """Query parameters, in lower case."""
 REDACTED = "redacted"
+_PLACES = ("https://", "http://", "android-app://", "ios-app://", "//")
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}(?:@|%40)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}", re.IGNORECASE)
 _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*:)?//[^/?#@]*@", re.IGNORECASE)
 
@@ -62,8 +66,16 @@ def scrub(event: dict[str, object], dropped: list[str]) -> None:
     page = event.get("page")
     if not isinstance(page, dict):
         return
+    referrer = page.get("referrer")
+    if referrer and not referrer.lower().startswith(_PLACES):
+        page = {key: value for key, value in page.items() if key != "referrer"}
+        if page:
+            event["page"] = page
+        else:
+            del event["page"]
+        dropped.append("page.referrer")
     for key in ("url", "referrer"):
         url = page.get(key)
         if url and (clean := scrubbed(url)) != url:
-            page[key] = clean
+            event["page"] = page = {**page, key: clean}
             dropped.append(f"page.{key}")
