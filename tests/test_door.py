@@ -12,7 +12,7 @@ import pytest
 from gateway.clock import FrozenClock
 from gateway.config.lookups import Geo
 from gateway.config.models import Gateway, Paths, SourceLimits
-from gateway.errors import ConfigErrors, QueueFull, RateLimited
+from gateway.errors import ConfigErrors, Malformed, QueueFull, RateLimited
 from gateway.meter import Meter
 from gateway.receive.hit import Hit
 from gateway.receive.http import Door
@@ -450,6 +450,20 @@ class TestLimits:
     def test_brackets_in_strings_and_beside_each_other_are_not_depth(self, body: str) -> None:
         orjson.loads(body)
         check_depth(body.encode())
+
+    @pytest.mark.parametrize("text", ["", "a", "[", "]", "]}", "{[", '"', '\\"[', "\\\\", '","', ":[", "][" * 40])
+    @pytest.mark.parametrize("depth", [30, 32, 33, 40, 300])
+    def test_strings_full_of_brackets_hide_no_depth(self, text: str, depth: int) -> None:
+        word = orjson.dumps(text).decode()
+        rows = ",".join([f"{{{word}: {word}}}"] * 3)
+        body = f"[{word}, {rows}, " * (depth - 1) + f"[{word}]" + f", {word}]" * (depth - 1)
+        orjson.loads(body)
+        for padding in ("", " " * 5000):
+            if depth > 32:
+                with pytest.raises(Malformed):
+                    check_depth((padding + body).encode())
+            else:
+                check_depth((padding + body).encode())
 
     async def test_long_urls_and_headers_pass_up_to_32_kib(self, at: House) -> None:
         for extra, headers in [("x" * 30_000, {}), ("", {"Cookie": "c=" + "x" * 30_000})]:

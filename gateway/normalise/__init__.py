@@ -2,7 +2,7 @@
 
 What cannot be used is dropped field by field and counted in `Normalised.dropped`; only an event without a usable name, or
 one beyond the limits of depth and keys, is refused. The fast path is one dump (for the digest and to see that the text
-needs no cleaning) and one call of the schema's validator; everything slower happens only to events that need it.
+needs no cleaning) and a look at each value (`plain`); everything slower happens only to events that need it.
 
 - **Names** of Segment's vocabulary are translated with their shapes (`commerce`); native names are taken as they are.
 - **Ids** are never altered. A client's id is text (or an integer) of 1 to 200 characters without control characters; an
@@ -30,6 +30,7 @@ from gateway.clock import iso
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.event import adapter, uuid7
 from gateway.normalise import commerce, fields, moment, scrub, values, vocabulary
+from gateway.normalise.plain import is_plain
 from gateway.receive.hit import Hit, RawEvent
 
 MAX_ID = 200
@@ -62,24 +63,29 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     dropped: list[str] = []
     try:
         name, data = _translated(raw)
-        data, content = _cleaned(data, dropped)
+        data, content, clean = _cleaned(data, dropped)
     except Refused as refused:
         return refused
     event_id = _client_id(raw.id, dropped)
     seconds, unreadable, replaced = moment.happened(raw, hit.received, server=hit.server)
     if unreadable:
         dropped.append("time")
-    fields.prepare(data, dropped, server=hit.server)
-    if replaced:
-        data["raw"] = {**data.get("raw", {}), "time": str(raw.time)[: fields.MAX_RAW_TEXT]}
-    data["v"] = 1
-    data["id"] = event_id or uuid7(clock_now)
-    data["name"] = name
-    data["time"] = raw.time if not (unreadable or replaced) and moment.is_canonical(raw.time) else iso(seconds)
-    data["received"] = iso(hit.received)
-    data["source"] = hit.source
-    data["dialect"] = raw.dialect
-    valid = _validated(data, dropped)
+    ours = {
+        "v": 1,
+        "id": event_id or uuid7(clock_now),
+        "name": name,
+        "time": raw.time if not (unreadable or replaced) and moment.is_canonical(raw.time) else iso(seconds),
+        "received": iso(hit.received),
+        "source": hit.source,
+        "dialect": raw.dialect,
+    }
+    if clean and not replaced and is_plain(data, content):
+        valid = ours | data
+    else:
+        fields.prepare(data, dropped, server=hit.server)
+        if replaced:
+            data["raw"] = {**data.get("raw", {}), "time": str(raw.time)[: fields.MAX_RAW_TEXT]}
+        valid = _validated(data | ours, dropped)
     scrub.scrub(valid, dropped)
     content = _lasting(raw, content)
     digest = _order_digest(valid) or _digest(name, raw.time, content)
@@ -103,8 +109,8 @@ def _translated(raw: RawEvent) -> tuple[str, dict[str, Any]]:
     return name, data
 
 
-def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], bytes]:
-    """A shallow copy fit to be stored, and its bytes for the digest. Raises Refused beyond the limits."""
+def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], bytes, bool]:
+    """A shallow copy fit to be stored, its bytes for the digest, whether it was fit. Raises Refused beyond the limits."""
     content = _dumps(data)
     if content is None or values.may_be_large(content):
         depth, keys = values.measure(data)
@@ -113,9 +119,9 @@ def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], 
         if keys > values.MAX_KEYS:
             raise TooLarge(f"more than {values.MAX_KEYS} keys")
     if content is not None and values.is_clean(content):
-        return dict(data), content
+        return dict(data), content, True
     clean = fields.cleaned(data, dropped)
-    return clean, _dumps(clean) or b""
+    return clean, _dumps(clean) or b"", False
 
 
 def _lasting(raw: RawEvent, content: bytes) -> bytes:

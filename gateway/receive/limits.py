@@ -14,6 +14,8 @@ from gateway.errors import Malformed, RateLimited
 
 MAX_BODY = 512 * 1024
 MAX_DEPTH = 32
+SHORT = 4096
+"""Bytes up to which counting brackets may be all there is to do; longer bodies hold more of them than may be nested."""
 MAX_CLIENTS = 50_000
 """Client addresses whose rate is remembered; the one seen longest ago is forgotten first."""
 
@@ -23,7 +25,7 @@ def check_depth(body: bytes) -> None:
 
     Works on the bytes, by peeling off innermost pairs of brackets, so that no input can exhaust the stack.
     """
-    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+    if len(body) < SHORT and body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return
     brackets = _brackets(body)
     for _ in range(MAX_DEPTH):
@@ -42,7 +44,10 @@ def _brackets(body: bytes) -> bytes:
     """Only the brackets that stand outside strings."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(body.translate(None, _NOT_STRUCTURE).split(b'"')[::2])
+    marks = body.translate(None, _NOT_STRUCTURE)
+    outside = marks.replace(b'""', b"")
+    # The first string with a bracket in it keeps its opening quote, as only whole strings stand before it
+    return outside if b'"' not in outside else b"".join(marks.split(b'"')[::2])
 
 
 class Bucket:
