@@ -6,10 +6,12 @@ import html
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from yarl import URL
 
 from gateway.lab.server import Lab
@@ -45,9 +47,9 @@ def block(page: str, language: str, containing: str = "") -> str:
     return found[0]
 
 
-def sources(page: str, more: str = "") -> str:
+def sources(page: str, more: str = "", containing: str = "") -> str:
     """The source of the page, as gateway_kit takes it."""
-    text = block(page, "yaml")
+    text = block(page, "yaml", containing)
     assert text.startswith("sources:\n")
     return text.removeprefix("sources:\n") + more
 
@@ -116,6 +118,56 @@ CALL = {
     "writeKey": "wk_shop_7f3k2m",
     "context": {"page": {"url": "https://shop.example/"}, "consent": {"categoryPreferences": {"C0002": True}}},
 }
+
+
+GTAG = "v=2&cid=1.2&sid=1795514300&dl=https%3A%2F%2Fshop.example%2Fthanks&gcs=G111"
+BOUGHT = "en=purchase&ep.transaction_id=o-1&epn.value=47.4&cu=EUR"
+
+
+async def measured(gateway: Running, *ids: str, host: str = "t.shop.example") -> None:
+    """What gtag.js sends of a purchase: one hit per property of the page."""
+    for measurement in ids:
+        url = URL(f"{gateway.url}/g/collect?{GTAG}&tid={measurement}&{BOUGHT}", encoded=True)
+        async with gateway.client.post(url, headers={**BROWSER, "Host": host, "Origin": ORIGIN}) as answer:
+            assert answer.status == 204
+    await gateway.idle()
+
+
+def properties(lab: Lab) -> list[str]:
+    """The properties that Google was sent a web hit for, one entry a hit."""
+    assert all(entry.accepted for entry in lab.inbox("ga4"))
+    assert {seen.path for seen in lab.requests("ga4")} <= {"/g/collect"}
+    return sorted(entry.payload["tid"] for entry in lab.inbox("ga4"))
+
+
+def ga4_file(lab: Lab, containing: str) -> str:
+    """A destination of the page, live and against the lab."""
+    text = block("ga4", "yaml", containing).replace("mode: dry_run", f"mode: live\nendpoint: {lab.url('ga4')}")
+    return re.sub(r"\$\{GA4_(?:GROUP_)?API_SECRET\}", "S", text).replace("${GA4_MEASUREMENT_ID}", "G-AB12CD34EF")
+
+
+async def test_gtags_hits_go_on_to_their_property_and_to_a_second_one(tmp_path: Path, lab: Lab) -> None:
+    one, group = ga4_file(lab, "GA4_MEASUREMENT_ID"), ga4_file(lab, "# configs/destinations/ga4_group.yaml")
+    source = sources("ga4", containing="hosts: [t.shop.example]")
+    async with running(tmp_path / "one", {"ga4": one}, sources=source) as gateway:
+        await measured(gateway, "G-AB12CD34EF", "G-CD56EF78GH")
+        assert properties(lab) == ["G-AB12CD34EF"], "a hit of a property that the source does not list is refused"
+    async with running(tmp_path / "two", {"ga4": one, "ga4_group": group}, sources=source) as gateway:
+        await measured(gateway, "G-AB12CD34EF")
+        assert properties(lab) == ["G-AB12CD34EF", "G-AB12CD34EF", "G-CD56EF78GH"]
+
+
+async def test_two_properties_of_a_page_are_two_sources(tmp_path: Path, lab: Lab) -> None:
+    page = yaml.safe_load(ga4_file(lab, "ga4_group:"))
+    files = {name: yaml.safe_dump({**one, "endpoint": lab.url("ga4")}) for name, one in page["destinations"].items()}
+    files |= {name: f"{text}sources: [shop]\n" for name, text in lab_files(lab, ["webhook"]).items()}
+    source = "".join(
+        f"  {name}:\n{textwrap.indent(yaml.safe_dump(one), '    ')}{NOBODY_ASKS}" for name, one in page["sources"].items()
+    )
+    async with running(tmp_path, files, sources=source) as gateway:
+        await measured(gateway, "G-AB12CD34EF", "G-CD56EF78GH")
+        assert properties(lab) == ["G-AB12CD34EF", "G-CD56EF78GH"]
+        assert [event["name"] for event in await arrived(gateway, lab)] == ["purchase"], "others hear of it once"
 
 
 async def test_rudderstacks_browser_block_is_what_runs_in_a_browser(tmp_path: Path, lab: Lab) -> None:
