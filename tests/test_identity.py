@@ -473,6 +473,33 @@ async def test_without_a_domain_the_site_is_told_by_what_can_be_registered(
         assert bool(browser.told) is told
 
 
+FBC, GCL = "fb.1.1697040000000.IwAR0first", "GCL.1742916891.Cj0KCQfirst"
+
+
+async def test_clicks_in_vendors_cookies_are_not_the_next_users(browser: Browser) -> None:
+    browser.jar = {"_fbc": FBC, "_gcl_aw": GCL, "_fbp": FBP, "_ga": GA}
+    first = await browser.send(user={"id": "U-1"}, page={"url": f"{SITE}/?gclid=Cj0KCQfirst"})
+    assert (first["ids"]["fbc"], first["ids"]["gclid"]) == (FBC, "Cj0KCQfirst")
+    second = await browser.send(user={"id": "U-2"})
+    assert sorted(second["ids"]) == ["fbp", "ga_client_id"], "the browser's ids stay"
+    assert "_fbc" not in browser.told
+    for user in ({}, {"id": "U-2"}):
+        assert sorted((await browser.send(user=user))["ids"]) == ["fbp", "ga_client_id"]
+    again = await browser.send(page={"url": f"{SITE}/?gclid=Cj0KCQsecond&fbclid=IwAR0second"})
+    assert (again["ids"]["gclid"], again["ids"]["fbclid"]) == ("Cj0KCQsecond", "IwAR0second")
+    browser.jar |= {"_fbc": "fb.1.1795514403000.IwAR0second.AQ", "_gcl_aw": "GCL.1795514403.Cj0KCQsecond"}
+    later = await browser.send()
+    assert (later["ids"]["gclid"], later["ids"]["fbc"]) == ("Cj0KCQsecond", "fb.1.1795514403000.IwAR0second.AQ")
+
+
+async def test_who_signs_in_keeps_the_clicks_from_before(browser: Browser) -> None:
+    browser.jar = {"_fbc": FBC}
+    await browser.send()
+    assert (await browser.send(user={"id": "U-1"}))["ids"]["fbc"] == FBC
+    await browser.send()
+    assert (await browser.send(user={"id": "U-1"}))["ids"]["fbc"] == FBC
+
+
 async def test_without_ad_storage_a_click_goes_with_its_own_hit_and_is_not_kept(browser: Browser) -> None:
     consent = {**ANALYTICS, "ad_user_data": "granted"}
     event = await browser.send(consent, page={"url": f"{SITE}/?gclid=Cj0KCQclick1"})

@@ -9,7 +9,7 @@ URL or the platform's own cookie says goes before what is kept here, and no kept
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 DAY = 86400
@@ -102,6 +102,13 @@ def filling(kept: Iterable[Click], ids: Mapping[str, object]) -> dict[str, str]:
     """The kept ids that an event lacks, of platforms of which it has no click of its own."""
     spoken = {PLATFORM.get(name, name) for name in ids if name in LIFE}
     return {click.name: click.value for click in kept if click.platform not in spoken}
+
+
+def is_of(known: Set[tuple[str, str]], name: str, value: str) -> bool:
+    """Whether an id is no click at all, or one of the `known` clicks (name and value); of an `fbc` its `fbclid` counts."""
+    if name == "fbc":
+        return ("fbclid", value.split(".")[3]) in known
+    return name not in LIFE or (name, value) in known
 
 
 def left(clicks: Iterable[Click], now: float) -> int:

@@ -1,6 +1,6 @@
 """Who is it: the visitor of a browser's hit, known again by cookies that only the gateway sets and reads (design §2, §3).
 
-    _tw_id      1.<id>.<created>.<renewed>.<who>.<mac>       the visitor's id: `user.anonymous_id` where the event has none
+    _tw_id      1.<id>.<created>.<renewed>.<who>[.s].<mac>   the visitor's id: `user.anonymous_id` where the event has none
     _tw_sid     <start>.<number>.<last>.<mac>                the session, where neither the event nor `_ga_<ID>` has one
     _tw_click   1|<name>:<value>:<time>|….<mac>              click ids of earlier pages (gateway/enrich/clicks.py)
 
@@ -18,7 +18,7 @@ All are HttpOnly and signed; of duplicates the first that is ours counts.
 - **It says what it did**: `raw["tagway.visitor"]` holds `<what>:<from where>` of each thing that was filled in (`id:cookie
   session:new gclid:cookie`), so that a story can tell it later (gateway/origins.py).
 - **Two people, one device.** When the user id changes, all of it begins anew: id, session and clicks of the one before are
-  nobody else's.
+  nobody else's. From then on (`s`) click ids in vendors' cookies count only where we saw the click ourselves since.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gateway.clock import iso, parse_instant
 from gateway.config.addresses import is_loopback
 from gateway.config.identity import Identity
 from gateway.config.suffixes import registrable
-from gateway.enrich import ANONYMOUS, clicks, linker, renewal, urls
+from gateway.enrich import ANONYMOUS, clicks, linker, renewal, urls, vendor_cookies
 from gateway.enrich.renewal import Line
 from gateway.enrich.signed import Place, Signer
 from gateway.receive.hit import Hit
@@ -51,7 +51,7 @@ TOLD = "tagway.visitor"
 NOT_A_VISIT = frozenset({"email", "click", "shopify", "woocommerce", "stripe"})
 """Dialects whose hits are no visit of a page."""
 _SITES = ("same-origin", "same-site")
-_ID = re.compile(r"1\.([A-Za-z0-9_-]{22})\.(\d{9,11})\.(\d{9,11})\.([A-Za-z0-9_-]{0,8})", re.ASCII)
+_ID = re.compile(r"1\.([A-Za-z0-9_-]{22})\.(\d{9,11})\.(\d{9,11})\.([A-Za-z0-9_-]{0,8})(\.s)?", re.ASCII)
 _SID = re.compile(r"(\d{9,11})\.(\d{1,9})\.(\d{9,11})", re.ASCII)
 
 
@@ -144,6 +144,7 @@ class Visitor:
         self._id: str | None = None
         self._created = self._renewed = self._now
         self._who = ""
+        self._shared = False
         self._sid: Visit | None = None
         self._clicks: tuple[clicks.Click, ...] = ()
         self._was: tuple[Visit | None, tuple[clicks.Click, ...]] = (None, ())
@@ -176,6 +177,8 @@ class Visitor:
         event = dict(data)
         self._told = []
         self._recognise(event)
+        if self._shared and "ids" in event:
+            event["ids"] = self._without_earlier_clicks(event["ids"], event.get("page", {}).get("url", ""))
         self._measured = consent.get("analytics_storage") == "granted"
         if self._measured:
             self._adopt_client(event)
@@ -197,7 +200,7 @@ class Visitor:
             found = self._all.signer.found(self._all.kinds, self._hit.headers.get("cookie", ""))
             if match := _ID.fullmatch(found.get("id", "")):
                 self._id, self._created, self._renewed, self._who = match[1], int(match[2]), int(match[3]), match[4]
-                self._origin = "cookie"
+                self._origin, self._shared = "cookie", bool(match[5])
             if match := _SID.fullmatch(found.get("sid", "")):
                 self._sid = Visit(int(match[1]), int(match[2]), int(match[3]))
             self._clicks = clicks.read(found.get("click"), self._now)
@@ -208,6 +211,7 @@ class Visitor:
         who = self._all.signer.who(user["id"]) if user.get("id") else ""
         if who and self._who and who != self._who:
             self._id, self._sid, self._clicks, self._origin = None, None, (), "other_user"
+            self._shared = True
         if who and who != self._who:
             self._who, self._renewed = who, 0
         if self._id is None:
@@ -215,6 +219,12 @@ class Visitor:
         if "anonymous_id" not in user:
             event["user"] = {**user, "anonymous_id": self._id}
             self._told.append(f"id:{self._origin}")
+
+    def _without_earlier_clicks(self, ids: dict[str, Any], url: str) -> dict[str, Any]:
+        """The ids without clicks in vendors' cookies that may be those of an earlier user of the device."""
+        held = vendor_cookies.read(self._hit.headers.get("cookie", "")).ids
+        ours = {(click.name, click.value) for click in self._clicks} | set(urls.read(url)[0].items())
+        return {name: value for name, value in ids.items() if held.get(name) != value or clicks.is_of(ours, name, value)}
 
     def _in_session(self, event: dict[str, Any]) -> None:
         if "session" in event or "ga_session_id" in event.get("ids", {}):
@@ -294,7 +304,7 @@ class Visitor:
         """Our cookies that are due."""
         seal, lasting = self._all.signer.sealed, self._all.rules.days * DAY
         if self._due():
-            value = f"1.{self._id}.{self._created}.{self._now}.{self._who}"
+            value = f"1.{self._id}.{self._created}.{self._now}.{self._who}{'.s' if self._shared else ''}"
             yield self._all.rules.cookie, seal("id", value), lasting, True
         sid, was = self._sid, self._was[0]
         if sid and (was is None or sid.start != was.start or sid.last - was.last >= SESSION_EVERY):
