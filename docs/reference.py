@@ -147,9 +147,9 @@ def outcomes() -> str:
 def refusals() -> str:
     """Why a hit is refused at the door."""
     words = {
-        "malformed": ("400", "it cannot be read, or has no name"),
+        "malformed": ("400", "it cannot be read or unpacked, or has no name"),
         "too_large": ("413", "over 512 KiB a body, 64 KiB an event, 2,500 events a hit"),
-        "encoding": ("415", "a Content-Encoding that is not known, broken or stacked"),
+        "encoding": ("415", "a Content-Encoding that is not known, or more than one"),
         "unknown_key": ("401", "no source has this key, or this Host"),
         "cross_source": ("403", "key and Host belong to two sources"),
         "origin": ("403", "the Origin is not in the source's list"),

@@ -241,6 +241,17 @@ async def test_an_order_that_nobody_may_have_is_found_by_its_number_and_its_row_
     assert "1042" not in json.dumps({key: value for key, value in stored.items() if key != "id"})
 
 
+async def test_a_repeat_with_other_content_is_told_as_one_and_after_the_event_itself(gateway: Running) -> None:
+    await gateway.send(purchase("e-1"))
+    await gateway.send(purchase("e-1", props={"transaction_id": "o-e-1", "value": 1, "currency": "EUR"}))
+    await gateway.idle()
+    kept, repeat = (await gateway.admin("GET", "/story/e-1"))["stories"]
+    assert kept["repeat"] == ""
+    assert [end["state"] for end in kept["destinations"]] == ["delivered"] * 4
+    assert repeat["repeat"] == "The same id came before with other content; the second is kept with the dead letters."
+    assert (repeat["value"], repeat["destinations"]) == ("1.00 EUR", [])
+
+
 async def test_an_unknown_event_has_no_story(gateway: Running) -> None:
     assert await gateway.admin("GET", "/story/none") == {"stories": []}
 

@@ -138,6 +138,8 @@ def tell_stored(story: Mapping[str, Any], to: str | None) -> None:
     """A story of the running gateway: what happened, masked by it."""
     order = f"  order {story['order']}" if story.get("order") else ""
     click.echo(bold(f"{story['name']}  {story['id']}") + f"{order}  {story['received']}")
+    if story.get("repeat"):
+        click.echo(click.style("duplicate{conflict}", fg="red") + f": {story['repeat']}")
     for step in story["steps"]:
         click.echo(bold(step["title"]) + f"  {step['words']}")
         for row in step["rows"]:
@@ -158,7 +160,10 @@ def _tell_end(end: Mapping[str, Any]) -> None:
             f"  {one['at']}  {one['request']} → {one['status'] or one['error'] or 'not sent'} in {one['ms']:.0f} ms  {said}"
         )
     for place in end.get("change", ()):
-        _tell_place(place)
+        if end["state"] == "delivered":
+            click.echo(dim(f"  {place['words']}  {place['place']}"))
+        else:
+            _tell_place(place)
     if end.get("requests"):
         click.echo(dim("  as the files in use now would send it:"))
     for request in end.get("requests", ()):

@@ -19,6 +19,7 @@ from gateway.enrich import enrich, urls
 from gateway.event import PURPOSES, Event, load
 from gateway.explain import Decision, changes, decisions, flat, masked
 from gateway.mapping import CompiledPlan, FieldTrace, trace
+from gateway.observe.ledger import reason_sentence
 from gateway.origins import of_visitor, suspicions
 from gateway.page.brief import Replies, end_of, event_row, parsed
 from gateway.page.mask import Known, Mask, leaves, personal
@@ -55,14 +56,16 @@ class Teller:
         self._places = Places(config)
 
     def tell(self, found: Found, now: float) -> dict[str, Any]:
-        """The story as JSON values."""
+        """The story as JSON values; `repeat` says why an event without a number went to no destination."""
         data = parsed(found.row.body)
-        event = load(orjson.dumps(data)) if data else None
+        repeat = not found.row.seq
+        event = load(orjson.dumps(data)) if data and not repeat else None
         told = {one.destination: one for one in decisions(self._ready, event, now)} if event else {}
         traces = {lane: self._traced(lane, event, now) for lane in told} if event else {}
         known = Known([*personal(data), *(value for fields in traces.values() for value in _sent(fields))])
         return {
             **event_row(found.row, data, self._mask, known),
+            "repeat": reason_sentence("duplicate", "conflict") if repeat else "",
             "steps": self._steps(found, data, known),
             "event": self._mask.event(data, known),
             "destinations": [

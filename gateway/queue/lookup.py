@@ -40,7 +40,8 @@ class Finder:
             found = {(row[0], row[1]): row[2:] for row in self._kept(connection, event_id)}
             remembered = self._remembered(connection, event_id) or (() if found else self._walk(connection, event_id))
             found.update({(row[0], row[1]): row[2:] for row in remembered})
-            return [(self._names[s], n, row[0], row[1]) for (s, n), row in sorted(found.items()) if s in self._names]
+            rows = sorted(found.items(), key=lambda row: (row[0][0], not row[0][1], row[0][1]))  # a repeat has no number
+            return [(self._names[s], n, row[0], row[1]) for (s, n), row in rows if s in self._names]
         finally:
             connection.close()
 

@@ -15,7 +15,7 @@ export async function showStory(what, key) {
     box.replaceChildren(back(), h("h1", { tabindex: "-1" }, "It could not be looked up"), h("p", {}, error.message));
     return;
   }
-  box.replaceChildren(back(), ...(stories.length ? stories.flatMap(told) : nothing(key)));
+  box.replaceChildren(back(), ...(stories.length ? stories.flatMap(told).filter(Boolean) : nothing(key)));
   document.title = stories.length ? `${stories[0].name} ${stories[0].order || ""} – Tagway` : "Tagway";
   box.querySelector("h1").focus({ preventScroll: true });
   window.scrollTo(0, 0);
@@ -40,11 +40,11 @@ function told(story) {
       {},
       h("h1", { tabindex: "-1" }, story.name, about && ` · ${about}`),
       h("p", { class: "quiet" }, `${moment(story.received)} · source ${story.source} · event `, h("code", {}, story.id)),
-      h("div", { class: "verdict" }, h("b", {}, `Delivered to ${got} of ${ends.length}`), h("span", { class: "chips" }, ends.map(labelled))),
+      h("div", { class: "verdict" }, h("b", {}, story.repeat || `Delivered to ${got} of ${ends.length}`), h("span", { class: "chips" }, ends.map(labelled))),
     ),
     h("ol", { class: "steps", "aria-label": "What the stages made of it" }, story.steps.map(step)),
-    h("h2", {}, "What became of it"),
-    h("div", { class: "ends" }, story.destinations.map(destination)),
+    story.repeat ? null : h("h2", {}, "What became of it"),
+    story.repeat ? null : h("div", { class: "ends" }, story.destinations.map(destination)),
     fold("The event as it is stored, personal data masked", json(story.event)),
   ];
 }
