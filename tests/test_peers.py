@@ -16,7 +16,7 @@ from tests.client_kit import node_modules
 from tests.faults.process import free_port
 from tests.load import report
 from tests.load.count import VENDORS, Miscounted, settle
-from tests.load.driver import purchase
+from tests.load.driver import CONSENT, purchase
 from tests.load.gateways import LOAD_CORE, Pinned, get_json, load
 from tests.load.peers import page, programs
 from tests.load.peers.programs import HERE, PEERS, Peer, available
@@ -109,17 +109,18 @@ BESIDE = {"bare aiohttp 204": Figure(30, "µs", 30), page.OURS: Figure(300, "µs
 
 
 def test_a_run_without_peers_keeps_the_rows_of_the_last_run_with_them_and_its_date(copy: Path) -> None:
-    page.rewrite(BESIDE, "measured on 2026-01-02")
+    page.rewrite(BESIDE, {page.OURS: 60.4}, "measured on 2026-01-02")
     report.rewrite({page.OURS: Figure(280, "µs", 30)}, "measured on 2026-03-04")
     assert page.shown() == ({"bare aiohttp 204": 1.0, "Tagway": 10.0, "other 1.2.3": 50.0}, "2026-01-02")
-    assert "| other 1.2.3 | 1,500 µs | 50.0 | 5.0 | 667 |" in copy.read_text()
+    assert "| **Tagway** | 300 µs | 10.0 | 1.0 | 60 µs |" in copy.read_text()
+    assert "| other 1.2.3 | 1,500 µs | 50.0 | 5.0 |  |" in copy.read_text()
     assert report.last_figures() == {page.OURS: pytest.approx(280 / 30, abs=0.01)}
 
 
 def test_a_run_of_peers_alone_leaves_the_table_of_ours_as_it_is(copy: Path) -> None:
     before = report.held()
-    page.rewrite(BESIDE, "measured on 2026-01-02")
-    page.rewrite(BESIDE, "measured on 2026-01-03")
+    page.rewrite(BESIDE, {page.OURS: 60.4}, "measured on 2026-01-02")
+    page.rewrite(BESIDE, {page.OURS: 60.4}, "measured on 2026-01-03")
     assert report.held() == before
     assert page.shown()[1] == "2026-01-03"
     assert copy.read_text().count("other 1.2.3") == 1
@@ -223,6 +224,21 @@ def test_what_a_peer_sends_under_load_is_what_the_sink_counts(peer: Peer, sink: 
         assert server.cpu() > 0
     finally:
         server.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.folder)
+def test_mapping_alone_makes_three_requests_an_event_and_sends_none(peer: Peer) -> None:
+    assert peer.mapping(asyncio.run(node_modules(HERE / peer.folder)), warm=5, counted=20) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.folder)
+def test_a_peer_that_makes_no_request_has_no_figure(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = dict.fromkeys(CONSENT, "denied")
+    monkeypatch.setattr(programs, "purchase", lambda number: {**purchase(number), "consent": nobody, "ids": {}})
+    with pytest.raises(SystemExit, match=peer.row):
+        peer.mapping(asyncio.run(node_modules(HERE / peer.folder)), warm=1, counted=1)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from tests.load.peers import page
 from tests.load.peers.programs import Peer, available, node_version
 from tests.load.prefill import prefill
 from tests.load.report import Figure, last_figures, plot, rewrite, table, verdicts
-from tests.load.stages import all_stages
+from tests.load.stages import all_stages, mappings
 
 LATENCY_RUNS, LATENCY_SECONDS = 3, 3
 FLOOR_MS = 5.0
@@ -203,10 +203,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class Found:
-    """The figures of a run: ours, those of the peers' table (none without peers), and the conditions in words."""
+    """A run: figures of ours, of the peers' table (none without peers), of mapping alone in µs; the conditions in words."""
 
     own: dict[str, Figure]
     peers: dict[str, Figure]
+    mapping: dict[str, float]
     words: str
 
 
@@ -222,14 +223,17 @@ def figures(args: argparse.Namespace) -> Found:
                 own |= bench.more(args.connections)
         finally:
             bench.end()
+        stages = mappings(Path(folder) / "config") if args.only_peers else all_stages()
     if not args.only_peers:
-        own |= {f"stage {name}": Figure(value, "µs") for name, value in all_stages().items()}
+        own |= {f"stage {name}": Figure(value, "µs") for name, value in stages.items()}
+    mapping = {peer.row: peer.mapping(modules) for peer, modules in peers}
+    mapping[page.OURS] = sum(value for name, value in stages.items() if name.startswith(("mapping ", "request ")))
     words = (
         f"{args.connections} connections, {args.rounds} interleaved rounds of {args.requests:,} requests, {args.ids:,} ids "
         f"stored before; Python {platform.python_version()}, {platform.machine()}, Tagway {__version__}, "
         f"{time.strftime('%Y-%m-%d')}"
     )
-    return Found(own, beside, words)
+    return Found(own, beside, mapping, words)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -254,7 +258,7 @@ def main() -> None:
     for line in verdicts(found.own, last):
         print(line)
     if found.peers:
-        print(f"\n{page.table(found.peers)}")
+        print(f"\n{page.table(found.peers, found.mapping)}")
     if args.write:
         write(found, whole=not args.only_peers)
 
@@ -264,7 +268,7 @@ def write(found: Found, whole: bool) -> None:
     if whole:
         rewrite(found.own, found.words)
     if found.peers:
-        page.rewrite(found.peers, f"{found.words}, Node {node_version()}")
+        page.rewrite(found.peers, found.mapping, f"{found.words}, Node {node_version()}")
     plot(*page.shown())
 
 

@@ -10,24 +10,24 @@ from tests.load.report import PAGE, Figure
 START, END = "<!-- peers -->", "<!-- end of peers -->"
 OURS = "end to end, three vendors"
 NAMES = {OURS: "**Tagway**", "end to end, aiohttp out": "Tagway, aiohttp out"}
-HEAD = "| program | CPU an event | x of a bare 204 | x of ours | events a second and core | beside |\n|---|---|---|---|---|---|"
+HEAD = "| program | CPU an event | x of a bare 204 | x of ours | mapping alone | beside |\n|---|---|---|---|---|---|"
 
 
-def table(found: Mapping[str, Figure]) -> str:
-    """Markdown: what an event costs each program, and how much more than ours."""
+def table(found: Mapping[str, Figure], mapping: Mapping[str, float]) -> str:
+    """Markdown: what an event costs each program, how much more than ours, and what mapping alone costs (`mapping`, in µs)."""
     ours = found[OURS].value
     lines = [
         f"| {NAMES.get(name, name)} | {figure.value:,.0f} µs | {figure.ratio:.1f} | {figure.value / ours:.1f} "
-        f"| {1e6 / figure.value:,.0f} | {figure.words} |"
+        f"| {f'{mapping[name]:,.0f} µs' if name in mapping else ''} | {figure.words} |"
         for name, figure in found.items()
     ]
     return "\n".join([HEAD, *lines])
 
 
-def rewrite(found: Mapping[str, Figure], words: str) -> None:
+def rewrite(found: Mapping[str, Figure], mapping: Mapping[str, float], words: str) -> None:
     """Put the table into docs/bench.md."""
     before, _, rest = PAGE.read_text().partition(START)
-    PAGE.write_text(f"{before}{START}\n{words}\n\n{table(found)}\n{END}{rest.partition(END)[2]}")
+    PAGE.write_text(f"{before}{START}\n{words}\n\n{table(found, mapping)}\n{END}{rest.partition(END)[2]}")
 
 
 def shown() -> tuple[dict[str, float], str]:

@@ -1,12 +1,18 @@
-// Segment's action destinations as a peer: `node server.cjs PORT SINK`. A hit becomes Segment's `Order Completed`; three
-// destinations map, validate and send it by the default mapping of each. Their endpoints are fixed, so what they send over HTTPS
-// is led to the sink over plain HTTP, the one thing that is changed about them.
+// Segment's action destinations as a peer: `node server.cjs PORT SINK`, or `node server.cjs loop COUNTED` without a
+// network (serve.cjs). A hit becomes Segment's `Order Completed`; three destinations map, validate and send it by the
+// default mapping of each. Their endpoints are fixed, so what they send over HTTPS is led to the sink over plain HTTP, the
+// one thing that is changed about them.
 const http = require('http')
 const https = require('https')
-const { Destination, defaultValues } = require('@segment/actions-core')
-const { serve } = require('../serve.cjs')
+const { loop, sender, serve } = require('../serve.cjs')
 
 const [port, sink] = process.argv.slice(2)
+if (port === 'loop') {
+  const real = require('cross-fetch')
+  const unsent = async () => new real.Response('{}', { status: 200, headers: { count: String(++sender.requests) } })
+  require.cache[require.resolve('cross-fetch')].exports = Object.assign(unsent, real, { default: unsent, fetch: unsent })
+}
+const { Destination, defaultValues } = require('@segment/actions-core')
 const PACKAGE = '@segment/action-destinations/dist/destinations'
 const VENDORS = {
   'graph.facebook.com': 'meta',
@@ -78,7 +84,9 @@ const told = ({ id, time, user, page, ids, props, items }) => ({
   },
 })
 
-serve(Number(port), async (hit) => {
+const handle = async (hit) => {
   const event = told(hit)
   await Promise.all(destinations.map(([destination, settings]) => destination.onEvent(event, settings)))
-})
+}
+if (port === 'loop') loop(Number(sink), handle)
+else serve(Number(port), handle)

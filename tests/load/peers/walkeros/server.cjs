@@ -1,9 +1,10 @@
-// walkerOS as a peer: `node server.cjs PORT SINK`. A hit becomes an event of the collector; three API destinations, each behind
-// a consent, make a vendor's body of it by mappings of walkerOS and post it with walkerOS's own client.
+// walkerOS as a peer: `node server.cjs PORT SINK`, or `node server.cjs loop COUNTED` without a network (serve.cjs). A hit
+// becomes an event of the collector; three API destinations, each behind a consent, make a vendor's body of it by mappings
+// of walkerOS and post it with walkerOS's own client.
 const { startFlow } = require('@walkeros/collector')
 const { destinationAPI } = require('@walkeros/server-destination-api')
 const { getHashServer } = require('@walkeros/server-core')
-const { serve } = require('../serve.cjs')
+const { loop, sender, serve } = require('../serve.cjs')
 
 const [port, sink] = process.argv.slice(2)
 const lower = (text) => text.trim().toLowerCase()
@@ -86,8 +87,11 @@ const tiktok = {
   page: { map: { url: 'data.url', referrer: 'data.referrer' } },
 }
 
+const unsent = async () => ({ ok: true, data: ++sender.requests })
+
 const destination = (path, consent, headers, map) => ({
   code: destinationAPI,
+  ...(port === 'loop' && { env: { sendServer: unsent } }),
   config: {
     settings: { url: `http://127.0.0.1:${sink}${path}`, headers },
     consent: { [consent]: true },
@@ -121,9 +125,10 @@ const told = (hit) => ({
   nested: hit.items.map((data) => ({ entity: 'product', data })),
 })
 
-startFlow({ destinations }).then(({ elb }) =>
-  serve(Number(port), async (hit) => {
+startFlow({ destinations }).then(({ elb }) => {
+  const handle = async (hit) => {
     const { ok, done, failed } = await elb(told(hit))
     if (!ok || Object.keys(done || {}).length !== 3) throw new Error(JSON.stringify({ done, failed }))
-  }),
-)
+  }
+  return port === 'loop' ? loop(Number(sink), handle) : serve(Number(port), handle)
+})
