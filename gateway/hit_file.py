@@ -27,9 +27,9 @@ from gateway.receive.limits import MAX_BODY, check_depth
 from gateway.receive.routes import DIALECTS, Dialect, Table
 from gateway.receive.rules import hook_of
 from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of
+from gateway.receive.visit import BROWSER
 
 METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
-_BROWSER = ("origin", "referer", "cookie")
 _FORWARDED = ("X-Forwarded-For", "Forwarded")
 _PROXY = "127.0.0.1"
 """The peer that stands in for the proxy which handed a forwarded request over."""
@@ -116,7 +116,8 @@ def read_hit(raw: bytes, config: Gateway, source: str | None, now: float) -> Hit
         ip=client.ip if forwarded else None,
         country=client.country,
         region=client.region,
-        browser=any(key in headers for key in _BROWSER) or any(key.startswith("sec-fetch-") for key in headers),
+        city=client.city,
+        browser=not BROWSER.isdisjoint(headers),
         server=speaker.server,
         bot_score=client.bot_score,
         host=client.host,

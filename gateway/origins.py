@@ -30,6 +30,7 @@ _ENRICHED = {
     "device.browser": "device.user_agent",
     "geo.country": "the proxy's country header",
     "geo.region": "the proxy's region header",
+    "geo.city": "the proxy's city header",
 }
 _IDS = {"cookie": "the id cookie", "other_user": "a new one, as another user was known on this device"}
 _LINK = "the link of a page of the company's (_gl)"
@@ -77,7 +78,7 @@ def _place(data: Mapping[str, Any], hit: Hit) -> Iterator[tuple[str, str]]:
     """What did not come from the proxy's headers came from the database."""
     geo = data.get("geo", {})
     for name in ("country", "region", "city"):
-        said = {"country": hit.country, "region": hit.region}.get(name)
+        said = {"country": hit.country, "region": hit.region, "city": hit.city}[name]
         if geo.get(name) not in (None, said):
             yield f"geo.{name}", "the geo database"
 

@@ -67,6 +67,9 @@ CRAWLERS = [
 ]
 
 
+HOSTED = Lookups(datacentres=Networks(["203.0.113.0/24"]))
+
+
 def hit(headers: dict[str, str], route: str = "/p.gif", **more: Any) -> Hit:
     return Hit("GET", route, "", headers, b"", "shop", 1_795_514_400.0, ip="203.0.113.7", **more)
 
@@ -74,6 +77,14 @@ def hit(headers: dict[str, str], route: str = "/p.gif", **more: Any) -> Hit:
 @pytest.mark.parametrize("agent", IN_APP, ids=lambda agent: agent[-40:])
 def test_in_app_browsers_stay_people(agent: str) -> None:
     assert agent_reason(agent) == ""
+
+
+@pytest.mark.parametrize("agent", IN_APP[:-1], ids=lambda agent: agent[-40:])
+def test_in_app_browsers_are_not_suspected_for_headers_rate_or_address(agent: str) -> None:
+    headers = {"user-agent": agent, "sec-ch-ua": '"Chromium";v="1"', "sec-ch-ua-mobile": "?1"}
+    assert judge({"dialect": "pixel"}, hit(headers), ("rate",), HOSTED) is None
+    steered = {**headers, "user-agent": f"{agent} HeadlessChrome/1"}
+    assert (judge({"dialect": "pixel"}, hit(steered)) or {})["score"] == 100
 
 
 @pytest.mark.parametrize("agent", CRAWLERS, ids=lambda agent: agent[-40:])
@@ -156,9 +167,6 @@ def test_two_suspicions_pass_the_default_limit_and_one_does_not() -> None:
 def test_a_server_is_judged_by_the_agent_of_its_event(data: dict[str, Any], more: dict[str, Any], score: int) -> None:
     found = judge(data, hit({"user-agent": "analytics-node-next/latest"}, **more))
     assert (found["score"] if found else 0) == score
-
-
-HOSTED = Lookups(datacentres=Networks(["203.0.113.0/24"]))
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,8 @@ B, M = "198.51.100.7", "203.0.113.9"
         ({}, {"headers": BROWSER, "ip": B, "country": "FR", "region": "IDF"}, {"country": "FR", "region": "IDF"}),
         ({}, {"headers": BROWSER, "ip": B, "country": "DE"}, IN_BERLIN),
         ({}, {"headers": BROWSER, "ip": B, "country": "DE", "region": "BY"}, {**IN_BERLIN, "region": "BY"}),
-        ({}, {"headers": BROWSER, "ip": B, "country": "XX"}, IN_BERLIN),
+        ({}, {"headers": BROWSER, "ip": B, "country": "DE", "city": "Potsdam"}, {**IN_BERLIN, "city": "Potsdam"}),
+        ({}, {"headers": BROWSER, "ip": B, "country": "XX", "city": "Nowhere"}, IN_BERLIN),
         # the request's own address before what a body says; a browser's body says nothing
         ({"geo": {"country": "US"}}, {"headers": BROWSER, "ip": B}, IN_BERLIN),
         ({"geo": {"country": "US", "city": "Ohio"}}, {"ip": B}, IN_BERLIN),

@@ -18,6 +18,7 @@ class Geo(Strict):
         default=None, description="header with the two-letter country, such as `CF-IPCountry`; read from trusted proxies only"
     )
     region_header: str | None = Field(default=None, description="header with the region's code")
+    city_header: str | None = Field(default=None, description="header with the city's name")
     database: str | None = Field(
         default=None,
         description="a MaxMind file (`.mmdb`) of countries or cities, asked where no header says it; needs "

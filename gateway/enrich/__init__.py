@@ -53,7 +53,7 @@ def enrich(data: dict[str, Any], hit: Hit, known: Lookups = NOTHING) -> dict[str
 def _of_open(data: dict[str, Any], hit: Hit) -> Hit:
     """The request as far as it is the reader's own."""
     if data.get("props", {}).get("open_kind") != "human":
-        return hit._replace(ip=None, country=None, region=None, headers={})
+        return hit._replace(ip=None, country=None, region=None, city=None, headers={})
     return hit._replace(headers={name: value for name, value in hit.headers.items() if name != "cookie"})
 
 
@@ -111,6 +111,8 @@ def _geo(event: dict[str, Any], hit: Hit, known: Lookups, *, foreign: bool) -> N
         geo["country"] = country
         if stated and hit.region:
             geo.setdefault("region", hit.region)
+        if stated and hit.city:
+            geo.setdefault("city", hit.city)
     if "country" in geo:
         geo["country"] = geo["country"].upper()
         if place and place.country == geo["country"]:

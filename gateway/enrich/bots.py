@@ -2,7 +2,8 @@
 
 A *bot* signal is 100, a *suspect* one 30; they add up to at most 100, so that one bot signal or two suspicions pass the
 default limit. Nothing is dropped here. In-app browsers (Facebook, Instagram, TikTok …) are people who clicked an ad: generic
-lists take some of them for crawlers, so a list of their tokens is looked at first.
+lists take some of them for crawlers, so a list of their tokens is looked at first, and whom it names is not suspected for
+headers, rate or address either.
 
 Whose agent is judged: of a hit with browser headers, or on an image or collect route, the request's own with its headers; on
 routes that servers and SDKs speak (JSON, Segment, Measurement Protocol) only the agent that the event itself names, never the
@@ -76,7 +77,7 @@ def judge(
         return _of_open(data.get("props", {}))
     own = _is_visitors_own(data, hit)
     found = list(_signals(data, hit, own))
-    if own:
+    if own and not is_in_app(hit.headers.get("user-agent", "")[:LONGEST_AGENT]):
         found += [(SUSPECT, reason) for reason in suspicions]
         if hit.ip and known.is_datacentre(hit.ip):
             together = any(points >= SUSPECT for points, _ in found)
@@ -114,7 +115,8 @@ def _signals(data: Mapping[str, Any], hit: Hit, own: bool) -> Iterator[tuple[int
     if not agent:
         yield BOT, "agent_empty"
     yield from _of_agent(agent)
-    yield from _of_headers(agent, hit.headers)
+    if not is_in_app(agent[:LONGEST_AGENT]):
+        yield from _of_headers(agent, hit.headers)
 
 
 def _is_visitors_own(data: Mapping[str, Any], hit: Hit) -> bool:
@@ -135,9 +137,15 @@ def agent_reason(agent: str) -> str:
     """`agent_automation`, `agent_crawler`, or nothing for a person's agent. Remembered by agent."""
     if _is_automated(agent):
         return "agent_automation"
-    if not agent or _IN_APP.search(agent):
+    if not agent or is_in_app(agent):
         return ""
     return "agent_crawler" if _crawlers().has(agent) else ""
+
+
+@lru_cache(maxsize=65_536)
+def is_in_app(agent: str) -> bool:
+    """Whether an app shows the page, and no program that steers a browser says so. Remembered by agent."""
+    return _IN_APP.search(agent) is not None and not _is_automated(agent)
 
 
 def _is_automated(text: str) -> bool:

@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from multidict import MultiMapping
 
 from gateway.config.lookups import Geo
 from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Address, Networks, cloudfront_ranges, parse_address
 
+MAX_CITY = 100
 MAX_REMEMBERED = 8192
 """Addresses whose reading is remembered: parsing one costs more than all else here."""
 CLOUDFLARE_LIKELY_BOT = 30
@@ -49,6 +51,7 @@ class Client(NamedTuple):
     trusted: bool = False
     country: str | None = None
     region: str | None = None
+    city: str | None = None
     bad: bool = False
     suspect: bool = False
     bot_score: int = 0
@@ -71,6 +74,7 @@ class Proxies:
         self._cloudflare, self._cloudfront = Networks(cloudflare), Networks(cloudfront)
         self._known: dict[str, tuple[str, bool]] = {}
         self._country_header, self._region_header = geo.country_header, geo.region_header
+        self._city_header = geo.city_header
 
     def client(self, peer: str | None, headers: Headers) -> Client:
         """Who sent the request that came from the socket address `peer`."""
@@ -106,10 +110,10 @@ class Proxies:
         forwarded_host = _beside(hosts, at, len(hops))
         if forwarded_host and not _HOST.fullmatch(forwarded_host):
             forwarded_host, bad = "", True
-        country, region = self._place(headers) if self._country_header else (None, None)
+        country, region, city = self._place(headers) if self._country_header else (None, None, None)
         secure = bool(protos) and _beside(protos, at, len(hops)).lower() == "https"
         bad, bot = bad and edge is None, _bot_score(headers)
-        return Client(edge or found or None, forwarded_host or host, secure, True, country, region, bad, bot_score=bot)
+        return Client(edge or found or None, forwarded_host or host, secure, True, country, region, city, bad, bot_score=bot)
 
     def _edge_address(self, peer: str, headers: Headers) -> str | None:
         """The address that a content network states itself, where the peer is one of its servers."""
@@ -139,12 +143,14 @@ class Proxies:
                 break
         return at, last, False
 
-    def _place(self, headers: Headers) -> tuple[str | None, str | None]:
+    def _place(self, headers: Headers) -> tuple[str | None, str | None, str | None]:
         country = country_code(headers.get(self._country_header, "")) if self._country_header else None
-        if not country or not self._region_header:
-            return country, None
-        region = headers.get(self._region_header, "").strip().upper().removeprefix(f"{country}-")
-        return country, region if _REGION.fullmatch(region) else None
+        if not country:
+            return None, None, None
+        region = headers.get(self._region_header, "").strip().upper() if self._region_header else ""
+        region = region.removeprefix(f"{country}-")
+        city = _text(headers.get(self._city_header, "")) if self._city_header else None
+        return country, region if _REGION.fullmatch(region) else None, city
 
 
 _PRIVATE = Networks(PRIVATE)
@@ -219,6 +225,12 @@ def _bot_score(headers: Headers) -> int:
     person = _number(headers.get("cf-bot-score", ""))
     likely = 101 - person if 0 < person < CLOUDFLARE_LIKELY_BOT else 0
     return min(100, max(score, likely))
+
+
+def _text(text: str) -> str | None:
+    """A name as networks write it: UTF-8 bytes or percent-encoded. None for what cannot be shown."""
+    name = unquote(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip())
+    return name if name.isprintable() and 0 < len(name) <= MAX_CITY and "\ufffd" not in name else None
 
 
 def _number(text: str) -> int:

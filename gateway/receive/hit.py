@@ -36,6 +36,7 @@ class Hit(NamedTuple):
     ip: str | None = None
     country: str | None = None
     region: str | None = None
+    city: str | None = None
     browser: bool = False
     server: bool = False
     bot_score: int = 0

@@ -52,6 +52,7 @@ class Visit:
             ip=client.ip,
             country=client.country,
             region=client.region,
+            city=client.city,
             browser=not BROWSER.isdisjoint(headers),
             server=speaker.server,
             bot_score=client.bot_score,
