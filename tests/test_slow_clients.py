@@ -123,6 +123,7 @@ class TestSlowClients:
             await asyncio.sleep(0.05)
             answer = await at.send(b"")
             assert (answer.status, answer.headers["connection"]) == (503, "close")
+            assert at.counts.requests == [("other", 503)]
             for _, writer in pairs:
                 writer.close()
             await asyncio.sleep(0.05)

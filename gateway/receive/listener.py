@@ -106,6 +106,7 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         self.head_since = self._loop.time()
         if self._manager is not None and not self._manager.admit(self):
+            self._manager.door.meter.request(OTHER, CROWDED.status, 0.0)
             if self.transport is not None:
                 self.transport.write(_CROWDED_BYTES)
             self.force_close()
