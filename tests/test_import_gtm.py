@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from gateway.config.load import load
-from gateway.move.gtm import Container, Unclear, path_of
+from gateway.move.gtm import Container
 from gateway.move.tags import read_tags
+from gateway.move.variables import Unclear, path_of
 from gateway.plans import prepare
 from tests.cli_kit import tagway
 
@@ -48,8 +49,15 @@ def event(number: str, name: str, kind: str = "EQUALS", **more: Any) -> dict[str
     return {"triggerId": number, "name": f"on {name}", "type": "CUSTOM_EVENT", "customEventFilter": [taken], **more}
 
 
+def asks(kind: str, what: str, wanted: str, *more: str) -> dict[str, Any]:
+    """A condition of a trigger; `more` are its switches."""
+    switches = [{"type": "BOOLEAN", "key": one, "value": "true"} for one in more]
+    return {"type": kind, "parameter": [text("arg0", what), text("arg1", wanted), *switches]}
+
+
 @pytest.mark.parametrize(
-    ("kind", "files"), [("web", ["ga4", "meta", "tiktok"]), ("server", ["ga4", "meta", "meta_2", "tiktok"])]
+    ("kind", "files"),
+    [("web", ["ga4", "meta", "tiktok"]), ("server", ["ga4", "meta", "meta_2", "tiktok"]), ("wide", ["ga4", "meta"])],
 )
 def test_what_is_written_passes_the_check_and_sends_nothing(tmp_path: Path, kind: str, files: list[str]) -> None:
     report = moved(tmp_path, kind)
@@ -61,7 +69,7 @@ def test_what_is_written_passes_the_check_and_sends_nothing(tmp_path: Path, kind
     assert set(prepare(config)) == set(files)
 
 
-@pytest.mark.parametrize("kind", ["web", "server"])
+@pytest.mark.parametrize("kind", ["web", "server", "wide"])
 def test_every_tag_is_carried_or_left_with_a_reason(tmp_path: Path, kind: str) -> None:
     report = moved(tmp_path, kind)
     tags = [one["name"] for one in json.loads((EXPORTS / f"{kind}.json").read_text())["containerVersion"]["tag"]]
@@ -103,7 +111,7 @@ def test_a_server_container_in_files(tmp_path: Path) -> None:
     moved(tmp_path, "server")
     assert written(tmp_path, "ga4")["settings"]["role"] == "replace"
     assert "events" not in written(tmp_path, "ga4")
-    assert written(tmp_path, "meta_2")["events"]["purchase"] == {"name": "BigPurchase"}
+    assert written(tmp_path, "meta_2")["events"]["purchase"] == {"name": "BigPurchase", "when": "$props.value > 500"}
     assert written(tmp_path, "tiktok")["unlisted"] == "send"
     carried = {name for name, value in written(tmp_path, "meta")["events"].items() if value is not None}
     assert carried == {"quiz_completed"}
@@ -134,7 +142,6 @@ def test_the_reason_of_what_is_left(tmp_path: Path, kind: str, tag: str, why: st
     ("tag", "note"),
     [
         ("GA4 - purchase", "custom JavaScript"),
-        ("GA4 - quiz", "{{Page Path}} contains /quiz"),
         ("Meta - Lead (quiz)", "is a cookie"),
         ("TikTok - AddToCart", "blocking triggers"),
         ("Google tag - GA4", "configSettingsTable"),
@@ -196,7 +203,12 @@ def test_without_a_gateway_the_way_to_one_is_said(tmp_path: Path) -> None:
         (event("1", "gtm\\.js|x+", "MATCH_REGEX"), []),
         (event("1", "purchase", extra=[{"type": "BOOLEAN", "key": "negate", "value": "true"}]), []),
         (event("1", "{{DLV - event}}"), []),
-        (event("1", "purch", "STARTS_WITH"), []),
+        (event("1", "nothing_usual", "STARTS_WITH"), []),
+        ({"triggerId": "1", "type": "ALWAYS", "filter": [asks("EQUALS", "{{Event Name}}", "purchase")]}, ["purchase"]),
+        ({"triggerId": "1", "type": "ALWAYS", "filter": [asks("MATCH_REGEX", "{{Event Name}}", "a|b")]}, ["a", "b"]),
+        ({"triggerId": "1", "type": "ALWAYS", "filter": [asks("EQUALS", "{{Client Name}}", "GA4")]}, ["*"]),
+        ({"triggerId": "1", "type": "TRIGGER_GROUP"}, []),
+        ({"triggerId": "1", "type": "YOU_TUBE_VIDEO"}, []),
         ({"triggerId": "1", "type": "TIMER"}, []),
         ({"triggerId": "2", "type": "PAGEVIEW"}, []),
     ],

@@ -46,8 +46,8 @@ def import_gtm(export: Path, as_json: bool, folder: Path, source: str | None) ->
 
     \b
     Carried are tags of GA4, Meta and TikTok (Google's, the gallery's and Stape's templates):
-    account, events, names, fields from the data layer, required consent. Everything else is
-    listed with the reason. Files are written in mode dry_run; secrets of the container are
+    account, events, names, conditions, fields from the data layer, look-up tables, required
+    consent. Everything else is listed with the vendor and the reason. Files are written in mode dry_run; secrets of the container are
     not copied, and no file that is there is touched.
     """
     container = Container(json_file(export))
@@ -101,6 +101,7 @@ def _report(container: Container, outcome: Outcome, files: Sequence[Path], neede
         "variables": list(needed),
         "carried": outcome.carried,
         "not_carried": outcome.left,
+        "beside": list(container.beside()),
     }
 
 
@@ -118,6 +119,9 @@ def _lines(container: Container, outcome: Outcome, files: Sequence[Path], needed
         lines += [f"      {note}" for note in one["notes"]]
     if outcome.left:
         lines += ["", "Not carried:", *(f"  {one['tag']} ({one['type']}): {one['why']}" for one in outcome.left)]
+    beside = [f"  {one['kind']} {one['name']} ({one['type']}): {one['why']}" for one in container.beside()]
+    if beside:
+        lines += ["", "Also in the container, and not carried:", *beside]
     if needed:
         lines += ["", "Set in .env:", *(f"  {name}=" for name in needed)]
     return [*lines, "", "Next:", f"  tagway check --without-secrets -c {folder / 'gateway.yaml'}", "  docs/rollout.md"]

@@ -52,6 +52,8 @@ def destination_file(name: str, draft: Draft, container: str, sources: Sequence[
     ]
     if manifest.ads and draft.every:
         lines += ["", "unlisted: send                           # as the tag did: events without a standard name keep theirs"]
+    if draft.tables:
+        lines += ["", "tables:                                   # the container's look-up tables", *_yaml(draft.tables, "  ")]
     events = _events(draft)
     if events:
         lines += ["", "events:", *_yaml(events, "  ")]
@@ -96,6 +98,8 @@ def _events(draft: Draft) -> dict[str, Any]:
         usual = _is_usual(known.get(event), event, name)
         if not usual:
             entry["name"] = name or event
+        if draft.when.get(event):
+            entry["when"] = draft.when[event]
         body = dict(draft.bodies.get(event, {}))
         if event not in known and draft.manifest.ads:
             entry.setdefault("name", event)

@@ -14,8 +14,13 @@ from typing import Any
 
 from gateway.event import PURPOSES
 from gateway.manifest import Manifest, discover, load_manifest
-from gateway.move.gtm import EVERY, Container, Fields, Unclear, parameters
+from gateway.move import vendors
+from gateway.move.gtm import Container
+from gateway.move.triggers import EVERY, Fired
+from gateway.move.variables import Fields, Unclear, parameters
 
+_SETS = "eventSettingsTable"
+"""The table that a variable of event settings stands in for."""
 _GA4_ID = re.compile(r"G-[A-Z0-9]+", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -115,19 +120,16 @@ GA4_SERVER = Rule(
 )
 _BY_TYPE = {"gaawc": GA4_WEB, "gaawe": GA4_WEB, "googtag": GA4_WEB, "sgtmgaaw": GA4_SERVER}
 _OTHERS = {
-    "html": "custom HTML is a program of its own; nothing of it was read",
     "img": "a custom image: send its address with a `webhook` destination, if you still need it",
     "gclidw": "the conversion linker is not needed: click ids are read from the page's address",
     "sgtmadscl": "the conversion linker is not needed: click ids are read from the page's address",
     "ua": "Universal Analytics was switched off in 2024",
-    "cl": "an old listener; the browser tag listens by itself",
+    **dict.fromkeys(
+        ("cl", "lcl", "fsl", "hl", "sdl", "evl", "tl", "jel", "ytl"), "an old listener; the browser tag listens by itself"
+    ),
+    "sgtmhttp": "an HTTP request: send the event with a `webhook` destination (docs/destinations.md)",
     "zone": "a zone loads another container; export and import that one too",
 }
-_VENDOR_OF_TYPE = {
-    "awct": "google_ads", "sp": "google_ads", "awud": "google_ads", "sgtmadsct": "google_ads", "sgtmadsremarket": "google_ads",
-    "flc": "floodlight", "fls": "floodlight", "baut": "microsoft_ads", "twitter_website_tag": "x", "bzi": "linkedin",
-    "pntr": "pinterest", "qpx": "quora", "adm": "adometry", "crto": "criteo", "hjtc": "hotjar",
-}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -141,6 +143,8 @@ class Draft:
     tags: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    when: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)
     requires: list[str] = field(default_factory=list)
     every: bool = False
 
@@ -187,7 +191,8 @@ def _read(container: Container, tag: Fields, outcome: Outcome) -> None:
     body = _body(container, rule, given, notes)
     events = _events(container, tag, rule, given, fired.names, notes)
     for event, name in events.items():
-        _add(draft, event, name, body, notes)
+        _add(draft, event, name, body, _when(event, fired), notes)
+    draft.tables.update(_tables(container, draft))
     draft.tags.append(str(tag.get("name", "")))
     draft.requires = list(dict.fromkeys([*draft.requires, *_consent(tag)]))
     carried = {**_named(tag), "destination": rule.vendor, "account": account, "events": sorted(events), "notes": notes}
@@ -200,27 +205,40 @@ def _rule(container: Container, tag: Fields) -> Rule:
         raise Unclear(_OTHERS[kind])
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
-    if kind in _VENDOR_OF_TYPE:
-        raise Unclear(_elsewhere(_VENDOR_OF_TYPE[kind]))
+    if kind == "html":
+        raise Unclear(_custom_html(str(parameters(tag).get("html", ""))))
+    if kind in vendors.BY_TYPE:
+        raise Unclear(_elsewhere(vendors.BY_TYPE[kind]))
     if not kind.startswith("cvt_"):
         raise Unclear(f"tags of type {kind} are not read")
     words = container.template(kind)
     if not words:
         raise Unclear("its custom template is not in the export")
-    if re.search(r"facebook|meta (pixel|conversion)|\bcapi\b", words):
-        return META_SERVER if container.server else META_WEB
-    if "tiktok" in words:
-        return TIKTOK_SERVER if container.server else TIKTOK_WEB
     if re.search(r"data[ -]tag", words):
         raise Unclear("Stape's Data Tag needs no destination: give it this gateway's address (docs/recipes/data-tag.md)")
-    vendor = next((name for name in discover() if name.replace("_", " ") in words or name in words.split()), None)
+    vendor = vendors.of_words(words)
+    if vendor is vendors.META:
+        return META_SERVER if container.server else META_WEB
+    if vendor is vendors.TIKTOK:
+        return TIKTOK_SERVER if container.server else TIKTOK_WEB
     raise Unclear(_elsewhere(vendor) if vendor else f'the template "{words}" is not known here')
 
 
-def _elsewhere(vendor: str) -> str:
-    if vendor in discover():
-        return f"tags of {vendor} are not read; there is the destination: tagway init --add {vendor}"
-    return f"this version has no destination {vendor}"
+def _custom_html(html: str) -> str:
+    vendor = vendors.of_html(html)
+    if vendor is None:
+        return "custom HTML is a program of its own; nothing of it was read"
+    return f"custom HTML of {vendor.name}, a program of its own, is not read; {_instead(vendor)}"
+
+
+def _elsewhere(vendor: vendors.Vendor) -> str:
+    return f"a tag of {vendor.name} is not read; {_instead(vendor)}"
+
+
+def _instead(vendor: vendors.Vendor) -> str:
+    if vendor.destination in discover():
+        return f"there is the destination: tagway init --add {vendor.destination}"
+    return f"this version has no destination {vendor.destination}"
 
 
 def _account(container: Container, rule: Rule, given: Mapping[str, Any]) -> str:
@@ -275,7 +293,10 @@ def _body(container: Container, rule: Rule, given: Mapping[str, Any], notes: lis
     """The fields of a tag's tables, where they belong in the request's event."""
     body: dict[str, Any] = {}
     for key, place in rule.tables.items():
-        for row in given.get(key) or ():
+        for row in [
+            *(container.variables.rows(str(given.get("eventSettingsVariable", ""))) if key == _SETS else ()),
+            *(given.get(key) or ()),
+        ]:
             if not isinstance(row, dict):
                 continue
             name, text = row.get("name") or row.get("parameter") or "", row.get("value") or row.get("parameterValue") or ""
@@ -301,7 +322,23 @@ def _unknown(rule: Rule, given: Mapping[str, Any]) -> list[str]:
     return [f"its setting {key} is not carried" for key in said]
 
 
-def _add(draft: Draft, event: str, name: str, body: Mapping[str, Any], notes: list[str]) -> None:
+def _when(event: str, fired: Fired) -> str:
+    """The condition of an event: its trigger's, or, where the tag names the event itself, that of all its triggers."""
+    if event in fired.when:
+        return fired.when[event]
+    conditions = list(dict.fromkeys(fired.when.values()))
+    if "" in conditions:
+        return ""
+    return conditions[0] if len(conditions) == 1 else " or ".join(f"({one})" for one in conditions)
+
+
+def _tables(container: Container, draft: Draft) -> dict[str, dict[str, str]]:
+    """The look-up tables that a draft's values name."""
+    said = f"{draft.bodies}{draft.when}"
+    return {name: table for name, table in container.variables.tables.items() if f"map:{name}" in said}
+
+
+def _add(draft: Draft, event: str, name: str, body: Mapping[str, Any], when: str, notes: list[str]) -> None:
     if event == EVERY:
         draft.every = True
         if name or body:
@@ -312,7 +349,9 @@ def _add(draft: Draft, event: str, name: str, body: Mapping[str, Any], notes: li
             f"{event} goes to this destination once, as {draft.names[event] or 'usual'}; {name or 'the usual name'} does not"
         )
         return
+    before = draft.when.get(event, when) if event in draft.names else when
     draft.names[event] = name
+    draft.when[event] = when if when == before else "" if not (when and before) else f"({before}) or ({when})"
     for section, fields in body.items():
         draft.bodies.setdefault(event, {}).setdefault(section, {}).update(fields)
 
