@@ -47,8 +47,8 @@ def import_gtm(export: Path, as_json: bool, folder: Path, source: str | None) ->
     \b
     Carried are tags of GA4, Meta and TikTok (Google's, the gallery's and Stape's templates):
     account, events, names, conditions, fields from the data layer, look-up tables, required
-    consent. Everything else is listed with the vendor and the reason. Files are written in mode dry_run; secrets of the container are
-    not copied, and no file that is there is touched.
+    consent. Everything else is listed with the vendor and the reason. Files are written in
+    mode dry_run; secrets of the container are not copied, and no file that is there is touched.
     """
     container = Container(json_file(export))
     outcome = read_tags(container)
