@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from gateway.cli import main
 from gateway.observe.metrics import FAMILIES
 from gateway.receive.listener import PROXY_IDLE_SECONDS
 from tests.needs import program
@@ -51,6 +53,27 @@ def test_every_alert_is_tested_and_has_its_page_in_the_runbook() -> None:
     for rule in rules():
         if "alert" in rule:
             assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
+
+
+def test_each_page_of_the_runbook_says_what_to_type_and_what_can_wait() -> None:
+    pages = re.split(r"^## ", (ROOT / "docs" / "runbook.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(pages) == sum("alert" in rule for rule in rules())
+    for page in pages:
+        assert "First command: " in page, page
+        assert re.search(r"^(Can|Cannot) wait", page, re.MULTILINE), page
+
+
+def test_the_commands_of_the_runbook_exist() -> None:
+    typed = set(re.findall(r"`tagway ([^`]+)`", (ROOT / "docs" / "runbook.md").read_text()))
+    assert len(typed) >= 8
+    for line in typed:
+        words = line.split()
+        command: click.Command | None = main.get_command(click.Context(main), words[0])
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), words[1])
+        assert command is not None, line
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line
 
 
 def test_rules_and_dashboard_read_only_metrics_that_exist() -> None:
