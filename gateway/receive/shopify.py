@@ -9,7 +9,8 @@ These are the ids that the custom pixel of `tagway init --shopify` gives its own
 `orders/paid` of an order made more than 47 hours before: `orders/create` has told of it, and ids are remembered for 48.
 
 Amounts are those that the customer saw (`presentment_money`). An item's id is its variant's, as in catalogues. Orders of
-a test shop carry `raw.test`. `buyer_accepts_marketing` is about newsletters and is not read.
+a test gateway and notifications of the admin's test button (`X-Shopify-Test`) carry `raw.test`. `buyer_accepts_marketing` is
+about newsletters and is not read.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ def decode(hit: Hit) -> list[RawEvent | Refused]:
     if topic == "orders/paid" and _age(body, hit.received) > ONCE:
         return []
     make = _TOPICS.get(topic)
-    return [make(body, topic)] if make else []
+    if make is None:
+        return []
+    event = make(body, topic)
+    if hit.headers.get("x-shopify-test", "").strip().lower() == "true":
+        event.data["raw"]["test"] = True
+    return [event]
 
 
 def _age(order: Fields, now: float) -> float:
