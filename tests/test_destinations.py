@@ -243,6 +243,10 @@ def test_consent_that_is_not_granted_closes_the_gate(vendor: str, choice: str) -
 def test_an_opt_out_of_sale_closes_ads_or_limits_them(vendor: str) -> None:
     opted_out = {**kit.GRANTED, "sale_opt_out": True}
     assert refuses(opted_out, kit.ready(vendor).need)
+    if not load_manifest(vendor).consent.limit:
+        with pytest.raises(ConfigErrors, match="has no limited-data flag"):
+            kit.ready(vendor, file={"consent": {"on_opt_out": "limit"}})
+        return
     limited = kit.ready(vendor, file={"consent": {"on_opt_out": "limit"}})
     assert refuses(opted_out, limited.need) is None
     plain = kit.parts(limited, {**kit.FULL, "consent": kit.GRANTED})[0]

@@ -38,6 +38,7 @@ VERBS = {
     "link": "gateway.cli.link",
     "import": "gateway.cli.import_",
     "doctor": "gateway.cli.doctor",
+    "new-destination": "gateway.cli.new_destination",
     "completion": "gateway.cli.show",
 }
 """verb → the module that holds it, in the order in which --help lists them."""
@@ -52,7 +53,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command: click.Command = getattr(importlib.import_module(VERBS[cmd_name]), attribute)
         return command
 
