@@ -1,10 +1,11 @@
-"""deploy/cloudflare and deploy/nginx before a real gateway: whom it believes what, and where a Worker's hits end."""
+"""deploy/cloudflare, nginx and the Caddyfile before a real gateway: whom it believes what, and where a Worker's hits end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -146,6 +147,45 @@ async def _listens(port: int) -> None:
                 writer.close()
                 return
             await asyncio.sleep(0.05)
+
+
+LINE = "header_up X-Forwarded-For {header.CF-Connecting-IP}"
+"""What deploy/cloudflare/README.md adds to the Caddyfile."""
+
+
+@pytest.mark.parametrize("added", ["", LINE], ids=["as it is", "behind Cloudflare"])
+async def test_caddy_hands_on_whom_it_saw_or_whom_cloudflare_names(tmp_path: Path, vendor: Vendor, added: str) -> None:
+    assert f"`{LINE}`" in (FOLDER / "README.md").read_text()
+    async with behind(tmp_path, vendor) as at, caddy(tmp_path / "caddy", at.up, added) as url:
+        event = await at.hit({**EDGE, "X-Forwarded-For": FORGED}, f"{url}/m/v1/events")
+        assert FORGED not in json.dumps(event)
+        assert place(event)[0] == (VISITOR if added else "127.0.0.1")
+        async with at.up.client.get(f"{url}/m/p.gif?e=page_view", headers={"Host": HOST, **EDGE}) as answer:
+            assert answer.status == 200
+            assert not {"Server", "Via"} & set(answer.headers)
+
+
+@contextlib.asynccontextmanager
+async def caddy(folder: Path, up: Running, added: str) -> AsyncIterator[str]:
+    """The Caddyfile in front of a gateway, without TLS: its base."""
+    port = free_port()
+    text = (ROOT / "deploy" / "Caddyfile").read_text()
+    assert text.count("{$TAGWAY_HOST} {") == text.count("reverse_proxy tagway:8080 {") == 1
+    text = text.replace("{$TAGWAY_HOST} {", f"http://{HOST}:{port} {{\n\tbind 127.0.0.1")
+    text = text.replace("reverse_proxy tagway:8080 {", f"reverse_proxy {up.app.addresses['public']} {{\n\t\t{added}")
+    await asyncio.to_thread(folder.mkdir)
+    (folder / "Caddyfile").write_text(f"{{\n\tadmin off\n\tauto_https off\n}}\n{text}")
+    command = [program("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    home = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=home, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await _listens(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
 
 
 async def worker(gateway: str, asked: dict[str, Any]) -> dict[str, Any]:
