@@ -46,7 +46,9 @@ STATUSES = frozenset("200 202 204 302 304 400 401 403 404 405 408 409 411 413 41
 DIALECTS = frozenset(
     "json pixel segment ga4 data_tag meta_pixel snowplow email click shopify woocommerce stripe consent".split()
 )
-SERVICES = frozenset("/v1/consent /v1/projects/{key}/settings /v1/m /tag.js /c/{token} /healthz /readyz /robots.txt".split())
+SERVICES = frozenset(
+    "/v1/consent /v1/projects/{key}/settings /sourceConfig /v1/m /tag.js /c/{token} /healthz /readyz /robots.txt".split()
+)
 ROUTES = SERVICES | {row.path for row in routes.DIALECTS}
 Kind = Literal["counter", "gauge", "histogram"]
 
