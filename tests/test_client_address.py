@@ -230,9 +230,17 @@ def test_a_region_is_a_code_of_its_country(value: str, region: str | None) -> No
 
 @pytest.mark.parametrize(
     ("value", "city"),
-    [("Berlin", "Berlin"), ("K\u00f6ln", "K\u00f6ln"), ("K\udcc3\udcb6ln", "K\u00f6ln"), ("K%C3%B6ln", "K\u00f6ln"), ("K\udcf6ln", None),
-     ("", None), ("x" * 101, None), ("%00", None)],
-)  # fmt: skip
+    [
+        ("Berlin", "Berlin"),
+        ("K\u00f6ln", "K\u00f6ln"),
+        ("K\udcc3\udcb6ln", "K\u00f6ln"),
+        ("K%C3%B6ln", "K\u00f6ln"),
+        ("K\udcf6ln", None),
+        ("", None),
+        ("x" * 101, None),
+        ("%00", None),
+    ],
+)
 def test_a_city_is_a_name_of_a_known_country(value: str, city: str | None) -> None:
     headers = {"country_header": "CF-IPCountry", "city_header": "CF-IPCity"}
     assert client(TEN, "10.0.0.2", [("CF-IPCountry", "DE"), ("CF-IPCity", value)], **headers).city == city

@@ -30,7 +30,7 @@ from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.receive.hit import Hit
 
 BOT, SUSPECT, MOST = 100, 30, 100
-LONGEST_AGENT = 512
+LONGEST_AGENT, LONGEST_HINTS = 512, 300
 WORDS = {
     "agent_empty": "it named no user agent",
     "agent_crawler": "its user agent is on the list of crawlers",
@@ -58,7 +58,7 @@ _AUTOMATION = (
     "casperjs", "cypress",
 )  # fmt: skip
 """Words of programs that steer a browser. One by one, since a pattern of all, whatever the case, takes 15 times as long."""
-_CHROMIUM = re.compile(r"Chrom(?:e|ium)/(\d+)")
+_CHROMIUM = re.compile(r"Chrom(?:e|ium)/(\d{1,6})")
 _HINT_MAJOR = re.compile(r'"(?:Google Chrome|Chromium|Microsoft Edge)";\s*v="(\d+)')
 _IMAGE_DIALECTS = frozenset({"pixel", "meta_pixel", "click"})
 _COLLECT_ROUTES = frozenset({"/g/collect"})
@@ -163,17 +163,23 @@ def _of_headers(agent: str, headers: Mapping[str, str]) -> Iterator[tuple[int, s
         return
     if "accept-language" not in headers:
         yield SUSPECT, "no_accept_language"
-    chromium = _CHROMIUM.search(agent)
     hints = headers.get("sec-ch-ua")
-    if hints is None:
-        modern = chromium is not None and int(chromium[1]) >= 90 and not _WEBVIEW.search(agent)
-        if modern and headers.get("x-forwarded-proto") == "https" and "sec-fetch-mode" not in headers:
+    if hints is not None:
+        yield from _of_hints(agent[:LONGEST_AGENT], hints[:LONGEST_HINTS], headers.get("sec-ch-ua-mobile") == "?1")
+    elif headers.get("x-forwarded-proto") == "https" and "sec-fetch-mode" not in headers:
+        chromium = _CHROMIUM.search(agent)
+        if chromium is not None and int(chromium[1]) >= 90 and not _WEBVIEW.search(agent):
             yield SUSPECT, "client_hints_missing"
-        return
+
+
+@lru_cache(maxsize=16_384)
+def _of_hints(agent: str, hints: str, mobile: bool) -> tuple[tuple[int, str], ...]:
+    """What client hints say against the agent. Remembered: a browser sends the same ones with each hit."""
+    found: list[tuple[int, str]] = []
     if _is_automated(hints):
-        yield BOT, "agent_automation"
-    major = _HINT_MAJOR.search(hints)
+        found.append((BOT, "agent_automation"))
+    chromium, major = _CHROMIUM.search(agent), _HINT_MAJOR.search(hints)
     other = major is not None and chromium is not None and major[1] != chromium[1]
-    desktop = headers.get("sec-ch-ua-mobile") == "?1" and "Mobile" not in agent and "Android" not in agent
-    if other or desktop:
-        yield SUSPECT, "client_hints_differ"
+    if other or (mobile and "Mobile" not in agent and "Android" not in agent):
+        found.append((SUSPECT, "client_hints_differ"))
+    return tuple(found)
