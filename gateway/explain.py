@@ -28,7 +28,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.event import Event, load
 from gateway.normalise import normalise
 from gateway.observe.ledger import reason_sentence
-from gateway.origins import of_enriched, of_visitor, suspicions, visitors_of
+from gateway.origins import left_out, of_enriched, of_visitor, suspicions, visitors_of
 from gateway.outcomes import Ending
 from gateway.plans import Ready
 from gateway.queue.base import Taken
@@ -148,14 +148,16 @@ class _Known:
         filled = self._visitor.fill(data)
         shown = {path: value for path, value in changes(flat(data), flat(filled)).items() if not path.startswith("raw.")}
         origins = of_visitor(filled)
-        return filled, Stage("visitor", shown, origins=origins, notes=tuple(self._notes(data)))
+        return filled, Stage("visitor", shown, origins=origins, notes=tuple(self._notes(data, filled)))
 
-    def _notes(self, data: Mapping[str, Any]) -> Iterator[str]:
+    def _notes(self, data: Mapping[str, Any], filled: Mapping[str, Any]) -> Iterator[str]:
         if "granted" not in {data["consent"].get(purpose) for purpose in ("ad_storage", "analytics_storage")}:
             yield "neither ad_storage nor analytics_storage is granted: no cookie of ours is read or set"
             return
         if self._visitors.kept(self.hit) and not self._checked:
             yield "the secret that signed the cookies is not here, so they were taken at their word"
+        if earlier := left_out(filled):
+            yield f"left out, as an earlier user of the device may have clicked there: {', '.join(earlier)}"
         names = [line.split(b"=", 1)[0].split()[-1].decode() for line in self._set_lines()]
         if names:
             yield f"the answer sets {', '.join(names)}"

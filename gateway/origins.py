@@ -34,6 +34,7 @@ _ENRICHED = {
 }
 _IDS = {"cookie": "the id cookie", "other_user": "a new one, as another user was known on this device"}
 _LINK = "the link of a page of the company's (_gl)"
+_LEFT = "left_out"
 _FBC = "the time at which the click was first seen"
 
 
@@ -107,6 +108,8 @@ def of_visitor(data: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in str(data.get("raw", {}).get(TOLD, "")).split():
         what, _, origin = word.partition(":")
+        if origin == _LEFT:
+            continue
         if what == "id":
             found["user.anonymous_id"] = _IDS.get(origin, "a new one, as no cookie held any")
         elif what == "session":
@@ -117,6 +120,12 @@ def of_visitor(data: Mapping[str, Any]) -> dict[str, str]:
         else:
             found[f"ids.{what}"] = _LINK if origin == "link" else f"cookie {CLICKS}"
     return found
+
+
+def left_out(data: Mapping[str, Any]) -> list[str]:
+    """The ids of vendors' cookies that were not taken, as an earlier user of the device may have clicked there."""
+    words = [word.partition(":") for word in str(data.get("raw", {}).get(TOLD, "")).split()]
+    return [f"ids.{what}" for what, _, origin in words if origin == _LEFT]
 
 
 def suspicions(data: Mapping[str, Any]) -> tuple[str, ...]:

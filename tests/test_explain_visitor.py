@@ -93,6 +93,15 @@ def test_another_user_on_the_device_begins_anew(tmp_path: Path) -> None:
     assert found.changed["user.anonymous_id"] != "a" * 22
 
 
+def test_a_click_that_may_be_an_earlier_users_is_told_as_left_out(tmp_path: Path) -> None:
+    signer = Signer(KEY.encode())
+    cookie = f"_tw_id={signer.sealed('id', ID + signer.who('u-1'))}; _gcl_aw=GCL.1795500000.Cj0KCQiA_of_the_other"
+    found = stages(tmp_path, request(cookie, user={"id": "u-2"}))
+    assert found["enrich"].origins["ids.gclid"] == "cookie _gcl_aw"
+    assert "left out, as an earlier user of the device may have clicked there: ids.gclid" in found["visitor"].notes
+    assert not [path for path in found["visitor"].changed if path.startswith("ids.")]
+
+
 @pytest.mark.parametrize(
     ("hit", "note"),
     [

@@ -224,7 +224,9 @@ class Visitor:
         """The ids without clicks in vendors' cookies that may be those of an earlier user of the device."""
         held = vendor_cookies.read(self._hit.headers.get("cookie", "")).ids
         ours = {(click.name, click.value) for click in self._clicks} | set(urls.read(url)[0].items())
-        return {name: value for name, value in ids.items() if held.get(name) != value or clicks.is_of(ours, name, value)}
+        kept = {name: value for name, value in ids.items() if held.get(name) != value or clicks.is_of(ours, name, value)}
+        self._told += [f"{name}:left_out" for name in ids if name not in kept]
+        return kept
 
     def _in_session(self, event: dict[str, Any]) -> None:
         if "session" in event or "ga_session_id" in event.get("ids", {}):

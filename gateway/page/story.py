@@ -20,7 +20,7 @@ from gateway.event import PURPOSES, Event, load
 from gateway.explain import Decision, changes, decisions, flat, masked
 from gateway.mapping import CompiledPlan, FieldTrace, trace
 from gateway.observe.ledger import reason_sentence
-from gateway.origins import of_visitor, suspicions
+from gateway.origins import left_out, of_visitor, suspicions
 from gateway.page.brief import Replies, end_of, event_row, parsed
 from gateway.page.mask import Known, Mask, leaves, personal
 from gateway.page.places import Places
@@ -135,6 +135,8 @@ class Teller:
             words = "Nobody is known: the hit named no visitor, and no cookie of the gateway's came that consent lets it read."
         else:
             words = "The hit and the cookies of vendors said who it is; the gateway's own cookies added nothing."
+        if earlier := left_out(data):
+            words += f" Left out, as an earlier user of the device may have clicked there: {', '.join(earlier)}."
         return _step("Visitor", words, rows)
 
     # what became of it at a destination
