@@ -608,6 +608,13 @@ class TestSourceConfig:
         assert (source["id"], source["enabled"], source["destinations"]) == ("wk_shop", True, [])
         assert source["config"]["statsCollection"]["errors"] == {"enabled": False}
 
+    async def test_its_beacons_are_batches(self, at: House) -> None:
+        body = b'{"batch": [{"type": "track", "event": "Login", "messageId": "m-1"}]}'
+        answer = await at.ask(
+            "POST", "/beacon/v1/batch?writeKey=wk_shop", body, {"Content-Type": "text/plain"}, host="elsewhere"
+        )
+        assert (answer.status, at.intake.events, at.intake.hits[0][0].route) == (200, 1, "/v1/batch")
+
     @pytest.mark.parametrize("target", ["/sourceConfig/", "/sourceConfig/?writeKey=nobody", "/sourceConfig?writeKey=sk_shop"])
     async def test_only_public_keys_have_one(self, at: House, target: str) -> None:
         assert (await at.ask("GET", target, host="elsewhere")).status == 404
