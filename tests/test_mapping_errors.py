@@ -105,6 +105,8 @@ def test_a_comment_that_cut_an_expression_is_recognised() -> None:
     [
         ("events:\n  purchase:\n    nmae: x", "3: events.purchase", 'unknown key "nmae"; did you mean name?'),
         ("events:\n  purchase:\n    require: {al: []}", "3: events.purchase.require", 'unknown key "al"; did you mean all?'),
+        ("events:\n  purchase:\n    require: [{if: $user.id}]", "3: events.purchase.require", "`say` must be words"),
+        ("events:\n  purchase:\n    require: [{iff: $user.id, say: a}]", "3: events.purchase.require", "did you mean if?"),
         ("events:\n  purchase: [a]", "2: events.purchase[0]", "must be a map with name"),
         ("events:\n  purchase:\n    require: {any: $user.id}", "3: events.purchase.require.any", "must be a list"),
         ("endpoint:\n  url: https://x.example\n  hedders: {}", "3: endpoint", 'unknown key "hedders"; did you mean headers?'),

@@ -154,6 +154,22 @@ def test_why_there_are_no_parts(event: Any, outcome: Outcome, reason: str, detai
     assert detail in ending.detail
 
 
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (event_of(), "needs a value above zero"),
+        (event_of(props={"value": 1}), "needs somebody to tell it of"),
+        (event_of(props={"value": 1}, user={"email": "a@b.co"}), None),
+    ],
+)
+def test_what_is_missing_is_told_in_words_where_there_are_some(event: Any, words: str | None) -> None:
+    require = "{all: [{if: $props.value > 0, say: a value above zero}], any: [[$user.email]], say: somebody to tell it of}"
+    manifest = "endpoint:\n  url: https://x.example\nevents:\n  purchase:\n    name: paid\n"
+    for plan in (plan_of(f"{manifest}check: {require}\n"), plan_of(f"{manifest}    require: {require}\n")):
+        found = plan.parts(event, NOW)
+        assert (found.detail if isinstance(found, Ending) else None) == words
+
+
 def test_zero_is_money_and_satisfies_require() -> None:
     event = event_of(**{**BUYER, "props": {"value": 0, "currency": "EUR"}})
     assert parts_of(plan_of(ADS), event)[0].payload["custom"]["value"] == 0

@@ -1,7 +1,12 @@
 """Compiles the rules of events: which events become which vendor events, and what each of them needs.
 
 An event has one rule, or a list of rules (each makes a part), and a rule with `each` makes a part per element. `require`
-unmet leaves a rule out; if nothing is left the event is `skipped{incomplete}`.
+unmet leaves a rule out; if nothing is left the event is `skipped{incomplete}`. What is missing is told in the words of the
+mapping, or in those that stand beside the condition:
+
+    all: [$props.currency, {if: $props.value > 0, say: a value above zero}]
+    any: [[$user.email], [$ids.fbp]]
+    say: somebody whom the vendor can know          # where none of `any` holds
 """
 
 from __future__ import annotations
@@ -20,17 +25,19 @@ from gateway.mapping.structure import compile_loop, compile_shape
 from gateway.mapping.writer import Code, Writer, constant
 
 RULE_KEYS = ("name", "require", "when", "each", "body", "endpoint", "wrap")
-REQUIRE_KEYS = ("all", "any")
+REQUIRE_KEYS = ("all", "any", "say")
+CONDITION_KEYS = ("if", "say")
 Condition = tuple[str, Code]
-"""A condition as it is written, and its code."""
+"""What a condition asks for, in words or as it is written, and its code."""
 
 
 class Require:
     """Conditions that must all hold, and groups of which one must hold as a whole; each with its text."""
 
-    def __init__(self, every: Sequence[Condition], groups: Sequence[Sequence[Condition]]) -> None:
+    def __init__(self, every: Sequence[Condition], groups: Sequence[Sequence[Condition]], say: str = "") -> None:
         self._every = every
         self._groups = groups
+        self._say = say
 
     @cached_property
     def lacking(self) -> Callable[[Scope], str | None]:
@@ -44,8 +51,9 @@ class Require:
             out.line(f"if not {code.put(out)}: return {out.bind(f'needs {text}')}")
         if self._groups:
             found = junction([junction([code for _, code in group], every=True) for group in self._groups], every=False)
-            words = ", ".join(" + ".join(text for text, _ in group) for group in self._groups)
-            out.line(f"if not {found.put(out)}: return {out.bind(f'needs one of {words}')}")
+            listed = ", ".join(" + ".join(text for text, _ in group) for group in self._groups)
+            words = self._say or f"one of {listed}"
+            out.line(f"if not {found.put(out)}: return {out.bind(f'needs {words}')}")
         return "None"
 
 
@@ -118,7 +126,8 @@ def compile_require(tree: Any, context: Context, key: str = "require") -> Requir
     for index, group in enumerate(_listed(tree.get("any"), inner.at("any"))):
         conditions = _conditions(group if isinstance(group, list) else [group], inner.at(f"any.{index}"))
         groups.append(conditions)
-    return Require(_conditions(_listed(tree.get("all"), inner.at("all")), inner.at("all")), groups)
+    say = _words(tree.get("say"), inner.at("say"), tree) if "say" in tree else ""
+    return Require(_conditions(_listed(tree.get("all"), inner.at("all")), inner.at("all")), groups, say)
 
 
 def _listed(tree: Any, context: Context) -> list[Any]:
@@ -131,7 +140,24 @@ def _listed(tree: Any, context: Context) -> list[Any]:
 
 
 def _conditions(tree: list[Any], context: Context) -> list[Condition]:
-    return [(str(leaf), compile_condition(leaf, context)) for leaf in tree]
+    return [_condition(leaf, context) for leaf in tree]
+
+
+def _condition(leaf: Any, context: Context) -> Condition:
+    if not isinstance(leaf, dict):
+        return str(leaf), compile_condition(leaf, context)
+    check_keys(context, leaf, CONDITION_KEYS)
+    if any(key not in CONDITION_KEYS for key in leaf):
+        return "", constant(False)
+    return _words(leaf.get("say"), context, leaf), compile_condition(leaf.get("if"), context)
+
+
+def _words(say: Any, context: Context, holder: Any) -> str:
+    """What a person reads who asks why an event was held."""
+    if not isinstance(say, str) or not say.strip():
+        context.problem("`say` must be words that end the sentence `needs …`", holder)
+        return ""
+    return say.strip()
 
 
 def compile_rule(tree: Any, around: Surroundings, context: Context) -> Rule | None:
