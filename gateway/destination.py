@@ -32,7 +32,7 @@ class Verdict(StrEnum):
     PAUSE = "pause"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """A verdict on one part with its closed reason (outcomes.FAILURE_REASONS; empty when delivered) and the vendor's words."""
 
@@ -42,7 +42,7 @@ class Judgement:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What goes on the wire. `headers` are complete but for Host and Content-Length; `url` has its final query."""
 
@@ -52,7 +52,7 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What came back: a status and body, or `error` (timeout connect tls dns) with status 0. `body` is at most 64 KiB."""
 
@@ -70,7 +70,7 @@ class Reply:
             return None
 
 
-@dataclass(slots=True)  # not frozen, like Part: one is made per event and destination, and freezing takes three times as long
+@dataclass(slots=True)
 class Envelope:
     """Everything of a request but the list of events, rendered for one event.
 
@@ -99,7 +99,7 @@ class Part:
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Parts that travel together; never empty, all of one envelope."""
 

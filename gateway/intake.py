@@ -28,7 +28,7 @@ from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.enrich.pace import Pace
 from gateway.enrich.visitor import Visitor, Visitors
 from gateway.errors import Refused, TooLarge
-from gateway.event import label
+from gateway.event import hand_over, label
 from gateway.meter import Meter
 from gateway.normalise import Normalised, normalise
 from gateway.queue import barred
@@ -170,6 +170,7 @@ class DurableIntake:
         body = bytes(memoryview(orjson.dumps(data)))  # a copy: what orjson makes keeps its buffer of several KiB
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")
+        hand_over(body, data)
         leaves = draft.named and data["dialect"] not in SHOPS
         contexts = checkout.contexts(self._store.salt, draft.named, data) if leaves else ()
         name = data["name"]

@@ -19,7 +19,6 @@ import contextlib
 import logging
 import random
 from collections import Counter, deque
-from functools import lru_cache
 
 from gateway.clock import Clock
 from gateway.config.models import DestinationConfig
@@ -37,7 +36,7 @@ from gateway.deliver.status import LaneStatus
 from gateway.deliver.steps import StepWatch
 from gateway.deliver.transport import Transport
 from gateway.destination import Destination, Plan
-from gateway.event import Event, load
+from gateway.event import shared
 from gateway.meter import Meter
 from gateway.outcomes import Ending, Outcome
 from gateway.queue.base import Firing, Settlement, Store, Taken
@@ -48,21 +47,9 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 30.0
 CHUNK = 64
 """Events mapped in one go: a few milliseconds of the loop."""
-SHARED_BYTES = 4096
-"""Larger events are decoded by each lane, so that what is shared stays small."""
 PROBE_CHOICE = 16
 FLUSH_SECONDS = 5.0
 _NOTHING = Ending(Outcome.SKIPPED, "unmapped", "the mapping has no such part any more")
-
-
-@lru_cache(maxsize=256)
-def _shared(body: bytes) -> Event:
-    return load(body)
-
-
-def decoded(body: bytes) -> Event:
-    """A stored event; lanes that keep pace are handed the same bytes, and share what the first of them made of these."""
-    return _shared(body) if len(body) <= SHARED_BYTES else load(body)
 
 
 class Lane:
@@ -242,7 +229,7 @@ class Lane:
         if taken.retry and (later := self._steps.put_off(taken.retry)):
             return Settlement(taken, "", retry=later), []
         try:
-            work = Work(taken, decoded(taken.body))
+            work = Work(taken, shared(taken.body))
         except (ValueError, KeyError, TypeError):
             log.error("Stored event could not be read", extra={"destination": self.name, "seq": taken.seq})
             return Settlement(taken, "", Ending(Outcome.REJECTED, "mapping", "the stored event cannot be read")), []

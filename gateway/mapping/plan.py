@@ -69,6 +69,7 @@ class CompiledPlan:
         self.tree = tree
         self.context = context
         self._made = compiled
+        self._conditions = {name: found for name, rules in compiled.rules.items() if (found := _conditions(rules or ()))}
         self._names = frozenset(_PLAIN_NAME.sub("", name.lower()) for name in (config.name, config.type))
 
     @property
@@ -94,9 +95,10 @@ class CompiledPlan:
         when = self._made.when
         if when is not None and not when(Scope(event.data, now, event.name)):
             return "the destination's `when` does not hold"
-        if rules and all(rule.when is not None and rule.each is None for rule in rules):
+        conditions = self._conditions.get(event.name)
+        if conditions:
             scope = Scope(event.data, now, event.name)
-            if not any(rule.when and rule.when(scope) for rule in rules):
+            if not any(holds(scope) for holds in conditions):
                 return "no rule's `when` holds"
         return None
 
@@ -210,6 +212,12 @@ class CompiledPlan:
         scope = Scope({})
         scope.reply = reply.json()
         return [as_text(one) or "" for one in elements(asked.complaints(scope))]
+
+
+def _conditions(rules: Rules) -> tuple[Run, ...]:
+    """What of some rules must hold for one of them to be used; nothing where one is used in any case, or for each element."""
+    conditions = tuple([rule.when for rule in rules if rule.when is not None and rule.each is None])
+    return conditions if len(conditions) == len(rules) else ()
 
 
 def uses(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str | None]]:
