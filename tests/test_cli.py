@@ -213,7 +213,9 @@ class TestRunning:
 
     @pytest.mark.slow
     def test_tap_follows_events_until_ctrl_c(self, running: Path) -> None:
-        code = "from gateway.cli import main; main(prog_name='tagway')"
+        # whoever runs the tests in the background of a shell leaves SIGINT ignored, and children inherit that
+        code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        code += "from gateway.cli import main; main(prog_name='tagway')"
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         args = [sys.executable, "-c", code, "tap", "--json", "--event", "purchase", "--last", "0", "-c", str(running)]
         process = subprocess.Popen(args, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

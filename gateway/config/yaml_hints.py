@@ -22,7 +22,7 @@ def explain(error: Any, lines: list[str]) -> tuple[str, int]:
         return f"is not YAML: {_first_line(error)}", 1
     context = getattr(error, "context_mark", None) or mark
     words = f"{getattr(error, 'context', None) or ''} {getattr(error, 'problem', None) or ''}"
-    for test in (_quote_left_open, _alias, _braces_after_dollar, _first_character, _colon, _escape, _tag, _flow):
+    for test in (_depth, _quote_left_open, _alias, _braces_after_dollar, _first_character, _colon, _escape, _tag, _flow):
         if found := test(words, mark, context, lines):
             return found
     return "YAML cannot be read here; look at the indentation and the quotes of this line and the one above", mark.line + 1
@@ -62,6 +62,11 @@ def _word(lines: list[str], mark: Any) -> str:
 
 def _first_line(error: object) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _depth(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str, int] | None:
+    # newer versions of libyaml read ahead and stop by themselves at 1,000 levels, before the builder has seen the 33rd
+    return ("nested deeper than 32 levels", mark.line + 1) if "nesting depth" in words else None
 
 
 def _quote_left_open(words: str, mark: Any, context: Any, lines: list[str]) -> tuple[str, int] | None:
