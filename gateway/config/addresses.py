@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 _HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
@@ -93,8 +94,9 @@ def url_path(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=256)
 def is_loopback(name: str) -> bool:
-    """Whether a host names this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Whether a host names this machine: localhost, 127.0.0.0/8 or ::1. Remembered: a site has few hosts."""
     name = name.strip("[]").lower()
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback

@@ -22,7 +22,8 @@ def serialise(payload: Any, kind: str) -> bytes:
     """The bytes of one event. Raises TypeError for what JSON cannot hold (orjson)."""
     if kind == "text" and isinstance(payload, str):
         return payload.encode()
-    return orjson.dumps({} if payload is None else payload)
+    # a copy: what orjson makes keeps its buffer of several KiB, and a lane may hold thousands of parts
+    return bytes(memoryview(orjson.dumps({} if payload is None else payload)))
 
 
 def content(envelope: Envelope, parts: Sequence[Part]) -> tuple[str, bytes]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from gateway import __version__
 from tests.faults.process import free_port
 from tests.load.count import VENDORS, settle
-from tests.load.gateways import LOAD_CORE, SERVER_CORE, Pinned, get_json, load, write_config
+from tests.load.gateways import LOAD_CORE, SERVER_CORE, Pinned, browser, get_json, load, write_config
 from tests.load.peers import page
 from tests.load.peers.programs import Peer, available, node_version
 from tests.load.prefill import prefill
@@ -38,7 +38,10 @@ _BY_ACK = {"durable": "ingest, one event", "written": "ingest, ack written"}
 
 @dataclass
 class Case:
-    """One server under one load; `share` of the requests of a round are sent to it, and `warm` at least before the first."""
+    """One server under one load; `share` of the requests of a round are sent to it, and `warm` at least before the first.
+
+    `headers` stand on each request.
+    """
 
     name: str
     server: Pinned
@@ -46,6 +49,7 @@ class Case:
     batch: int = 1
     share: float = 1.0
     warm: int = 0
+    headers: Sequence[str] = ()
     cpu: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
@@ -59,7 +63,7 @@ class Case:
     def run(self, count: int, connections: int) -> None:
         """Send `count` requests, note what they cost."""
         before, counted = self.server.cpu(), self._counted()
-        report = load(self.url, count, connections, self.batch)
+        report = load(self.url, count, connections, self.batch, headers=self.headers)
         events = count * self.batch
         if self.sink:
             settle(self.name, self._counted, counted, events, self._idle)
@@ -161,6 +165,7 @@ class Bench:
         return [
             Case("ingest, one event", ingest, ingest_url),
             Case("ingest, batch of 50", ingest, ingest_url, batch=50, share=0.05),
+            Case("ingest, a browser's hit", ingest, ingest_url, headers=browser()),
             Case("ingest, ack written", written, written_url, share=0.5),
         ]
 

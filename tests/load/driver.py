@@ -15,7 +15,7 @@ import json
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import orjson
@@ -30,14 +30,15 @@ SPIN_SECONDS = 0.002
 """Waits shorter than this are spun: timers of the loop count milliseconds."""
 
 
-def purchase(number: int) -> dict[str, object]:
-    """An 850-byte purchase: five user fields, three items, consent."""
+def purchase(number: int, guest: bool = False) -> dict[str, object]:
+    """An 850-byte purchase: five user fields (of a guest four), three items, consent."""
+    account = {} if guest else {"id": f"cust-{number}"}
     return {
         "name": "purchase",
         "id": uuid7(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
         "user": {
-            "id": f"cust-{number}",
+            **account,
             "email": f"jane.doe+{number}@example.com",
             "phone": "+49 151 12345678",
             "first_name": "Jane",
@@ -51,15 +52,17 @@ def purchase(number: int) -> dict[str, object]:
     }
 
 
-def requests(url: str, count: int, batch: int, key: str) -> Iterator[bytes]:
-    """Complete HTTP requests, ready to be written."""
+def requests(url: str, count: int, batch: int, key: str, headers: Sequence[str] = ()) -> Iterator[bytes]:
+    """Complete HTTP requests, ready to be written, with `headers` (`Name: value`, of a guest's browser) beside their own."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
+    more = "".join(f"{line}\r\n" for line in headers)
     for number in range(count):
-        body = orjson.dumps(purchase(number) if batch == 1 else [purchase(number * batch + n) for n in range(batch)])
+        events = [purchase(number * batch + n, guest=bool(headers)) for n in range(batch)]
+        body = orjson.dumps(events[0] if batch == 1 else events)
         head = (
             f"POST {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nX-Write-Key: {key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
         )
         yield head.encode() + body
 
@@ -129,9 +132,9 @@ class Report:
 class Load:
     """Requests on their way: `ready` in order, given to whichever connection is free."""
 
-    def __init__(self, url: str, count: int, batch: int, key: str) -> None:
+    def __init__(self, url: str, count: int, batch: int, key: str, headers: Sequence[str]) -> None:
         self._parts = urlsplit(url)
-        self._ready = iter(list(requests(url, count, batch, key)))
+        self._ready = iter(list(requests(url, count, batch, key, headers)))
         self.report = Report(count)
         self._free: deque[Connection] = deque()
         self._late: deque[float] = deque()
@@ -181,15 +184,15 @@ class Load:
             connection.send(request, due)
 
 
-async def drive(url: str, count: int, connections: int, batch: int, key: str, rate: float | None) -> dict[str, object]:
-    """Send `count` requests and report."""
-    load = Load(url, count, batch, key)
-    await load.connect(connections)
+async def drive(args: argparse.Namespace) -> dict[str, object]:
+    """Send `args.requests` requests and report."""
+    load = Load(args.url, args.requests, args.batch, args.key, args.header)
+    await load.connect(args.connections)
     started = time.perf_counter()
-    await (load.open(rate) if rate else load.closed())
+    await (load.open(args.rate) if args.rate else load.closed())
     seconds = time.perf_counter() - started
     report = load.report
-    return {"sent": count * batch, "answers": dict(report.answers), "seconds": round(seconds, 3), **report.picks()}
+    return {"sent": args.requests * args.batch, "answers": dict(report.answers), "seconds": round(seconds, 3), **report.picks()}
 
 
 def main() -> None:
@@ -201,8 +204,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--key", default="wk_bench")
     parser.add_argument("--rate", type=float, help="requests a second, open loop")
-    args = parser.parse_args()
-    print(json.dumps(uvloop.run(drive(args.url, args.requests, args.connections, args.batch, args.key, args.rate))))
+    parser.add_argument("--header", action="append", default=[], help="`Name: value`, sent with each request")
+    print(json.dumps(uvloop.run(drive(parser.parse_args()))))
 
 
 if __name__ == "__main__":

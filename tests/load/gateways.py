@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.enrich.signed import Signer
 from tests.faults.process import ROOT, free_port
 
 SERVER_CORE, LOAD_CORE = 0, 1
@@ -36,9 +37,38 @@ def write_config(
     path.write_text(
         f"lab: true\nlisten: 127.0.0.1:{public or free_port()}\nadmin:\n  listen: 127.0.0.1:{free_port()}\n"
         f"metrics:\n  listen: 127.0.0.1:{free_port()}\nqueue:\n  path: data\n  ack: {ack}\n"
-        "sources:\n  shop:\n    write_keys: [wk_bench]\ndestinations: destinations/\n"
+        "sources:\n  shop:\n    write_keys: [wk_bench]\n    origins: ['https://shop.example']\n"
+        f"    identity: {{key: {SIGNING_KEY}}}\ndestinations: destinations/\n"
     )
     return path
+
+
+SIGNING_KEY = "signs-the-cookies-of-the-benchmark"
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
+
+
+def browser() -> list[str]:
+    """The header lines of a visitor who was here before: a page of the same site, its vendors' cookies and ours."""
+    now, signer = int(time.time()), Signer(SIGNING_KEY.encode())
+    ours = {
+        "_tw_id": signer.sealed("id", f"1.{'A' * 22}.{now - 86400}.{now - 3600}."),
+        "_tw_sid": signer.sealed("sid", f"{now - 600}.3.{now}"),
+    }
+    cookies = {"_ga": "GA1.1.1098115397.1795514300", "_fbp": "fb.1.1795500000000.1234567890", "cart": "c-1", **ours}
+    return [
+        "Origin: https://shop.example",
+        "Referer: https://shop.example/",
+        f"User-Agent: {CHROME}",
+        "Accept: */*",
+        "Accept-Language: de-DE,de;q=0.9,en;q=0.8",
+        "Sec-Fetch-Site: same-site",
+        "Sec-Fetch-Mode: cors",
+        "Sec-Fetch-Dest: empty",
+        'sec-ch-ua: "Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"',
+        "sec-ch-ua-mobile: ?0",
+        'sec-ch-ua-platform: "Linux"',
+        f"Cookie: {'; '.join(f'{name}={value}' for name, value in cookies.items())}",
+    ]
 
 
 PYTHON = (sys.executable, "-m")
@@ -100,11 +130,14 @@ class Pinned:
             self._process.stderr.close()
 
 
-def load(url: str, requests: int, connections: int, batch: int = 1, rate: float | None = None) -> dict[str, Any]:
+def load(
+    url: str, requests: int, connections: int, batch: int = 1, rate: float | None = None, headers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run the driver on the other core, with `rate` as an open loop. Exits when not every answer was 2xx."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "tests.load.driver", url]
     options = ["--requests", str(requests), "--connections", str(connections), "--batch", str(batch)]
     options += ["--rate", str(rate)] if rate else []
+    options += [f"--header={line}" for line in headers]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise SystemExit(f"the driver failed: {done.stderr[-2000:]}")

@@ -13,7 +13,7 @@ import orjson
 from gateway.clock import Clock
 from gateway.config.load import load
 from gateway.config.models import SourceConsent, Window
-from gateway.consent.decide import decide
+from gateway.consent.decide import Decider, decide
 from gateway.destination import Batch
 from gateway.enrich import enrich
 from gateway.errors import Refused
@@ -56,13 +56,14 @@ def pure_stages() -> dict[str, float]:
     normal = normalise(raw, hit, now)
     if isinstance(normal, Refused):
         raise SystemExit(f"the sample was refused: {normal}")
-    rules = SourceConsent()
+    decider, rules = Decider(SourceConsent()), SourceConsent()
     rich = enrich(normal.data, hit)
     return {
         "decode": best(lambda: decode(hit)),
         "normalise": best(lambda: normalise(raw, hit, now)),
         "enrich": best(lambda: enrich(dict(normal.data), hit)),
-        "consent": best(lambda: decide(rich, hit, rules)),
+        "consent": best(lambda: decider(rich, hit)),
+        "consent, not seen before": best(lambda: decide(rich, hit, rules)),
         "dumps": best(lambda: orjson.dumps(rich)),
     }
 
