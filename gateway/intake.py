@@ -92,6 +92,7 @@ class DurableIntake:
         for at in range(AT_ONCE, len(raws), AT_ONCE):
             await asyncio.sleep(0)
             results += self._prepared(hit, visitor, raws[at : at + AT_ONCE], now)
+        del raws
         fresh = [result for result in results if isinstance(result, NewEvent)]
         if not fresh:
             return [result for result in results if isinstance(result, Refused)]
