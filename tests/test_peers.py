@@ -254,3 +254,11 @@ def test_a_peer_whose_requests_reach_nobody_ends_the_run(peer: Peer, sink: int) 
             counted_load(peer, url, sink, 4, patience=0.2)
     finally:
         server.end()
+
+
+@pytest.mark.parametrize(("cost", "missed"), [(115.0, False), (116.0, True)])
+def test_receivers_are_held_to_what_one_process_costs_in_the_same_run(cost: float, missed: bool) -> None:
+    found = {"ingest, one event": Figure(100.0, "µs", 40.0), "ingest, two receivers": Figure(cost, "µs", 40.0)}
+    said = report.verdicts(found, {})
+    assert any(line.startswith("MISSED  ingest, two receivers: 1.16 times ingest, one event") for line in said) is missed
+    assert "≤ 1.15 of ingest, one event" in report.table(found, {})

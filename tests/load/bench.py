@@ -162,11 +162,13 @@ class Bench:
     def _ingest(self) -> list[Case]:
         ingest, ingest_url, _ = self.gateway("ingest")
         written, written_url, _ = self.gateway("written", ack="written")
+        several, several_url, _ = self.gateway("several", workers=2)
         return [
             Case("ingest, one event", ingest, ingest_url),
             Case("ingest, batch of 50", ingest, ingest_url, batch=50, share=0.05),
             Case("ingest, a browser's hit", ingest, ingest_url, headers=browser()),
             Case("ingest, ack written", written, written_url, share=0.5),
+            Case("ingest, two receivers", several, several_url, share=0.5),
         ]
 
     def _whole(self) -> list[Case]:
@@ -185,11 +187,11 @@ class Bench:
         return Case(peer.row, server, url, share=peer.share, warm=PEER_WARM, sink=self._sink_url)
 
     def gateway(
-        self, name: str, vendors: tuple[str, ...] = (), ack: str = "durable", transport: str = "direct"
+        self, name: str, vendors: tuple[str, ...] = (), ack: str = "durable", transport: str = "direct", workers: int = 0
     ) -> tuple[Pinned, str, str]:
         """A gateway over a store of its own: (process, URL for events, base of its admin listener)."""
         folder, public = self._folder / name, free_port()
-        config = write_config(folder, self._sink_port, vendors, public, ack, transport)
+        config = write_config(folder, self._sink_port, vendors, public, ack, transport, workers)
         if self._filled.exists():
             shutil.copytree(self._filled, folder / "data")
         base = f"http://127.0.0.1:{public}"

@@ -25,7 +25,13 @@ _SETTINGS = {
 
 
 def write_config(
-    folder: Path, sink: int, vendors: tuple[str, ...], public: int = 0, ack: str = "durable", transport: str = "direct"
+    folder: Path,
+    sink: int,
+    vendors: tuple[str, ...],
+    public: int = 0,
+    ack: str = "durable",
+    transport: str = "direct",
+    workers: int = 0,
 ) -> Path:
     """A gateway.yaml whose destinations are a sink on this machine."""
     (folder / "destinations").mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,7 @@ def write_config(
         (folder / "destinations" / f"{vendor}.yaml").write_text(text)
     path = folder / "gateway.yaml"
     path.write_text(
-        f"lab: true\nlisten: 127.0.0.1:{public or free_port()}\nadmin:\n  listen: 127.0.0.1:{free_port()}\n"
+        f"lab: true\nworkers: {workers}\nlisten: 127.0.0.1:{public or free_port()}\nadmin:\n  listen: 127.0.0.1:{free_port()}\n"
         f"metrics:\n  listen: 127.0.0.1:{free_port()}\nqueue:\n  path: data\n  ack: {ack}\n"
         "sources:\n  shop:\n    write_keys: [wk_bench]\n    origins: ['https://shop.example']\n"
         f"    identity: {{key: {SIGNING_KEY}}}\ndestinations: destinations/\n"
@@ -91,9 +97,9 @@ class Pinned:
         return self._process.pid
 
     def cpu(self) -> float:
-        """Seconds of user and system time, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of user and system time, all threads, with the processes that it started."""
+        children = " ".join(path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/children"))
+        return sum(_cpu(pid) for pid in (self.pid, *map(int, children.split())))
 
     def rss_mb(self) -> float:
         """Resident memory in MB."""
@@ -128,6 +134,11 @@ class Pinned:
         self._process.wait()
         if self._process.stderr:
             self._process.stderr.close()
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def load(
