@@ -21,8 +21,6 @@ BUSY = 0.6
 """Share of a core that is planned with: the rest is for peaks, retries after an outage, and a node that is away."""
 PEAK = 2.0
 """The busiest minute as a multiple of the rate, for the door; deliveries may lag."""
-WORKERS_COST = 1.15
-"""CPU of a hit that is handed from a receiver to the owner, by the bar that docs/bench.md holds it to."""
 _ROW = re.compile(r"^\| ([^|]+?) \| ([\d.,]+) ?(\S*) \|", re.M)
 
 
@@ -31,6 +29,7 @@ class Figures:
     """Microseconds of CPU, bytes and counts of one event; `memory` in MB of one process under load and at rest."""
 
     ingest: float
+    received_apart: float
     whole: float
     append: float
     memory: float
@@ -51,8 +50,8 @@ class Figures:
 
     @property
     def door(self) -> float:
-        """What a receiver does of it."""
-        return (self.ingest - self.append) * WORKERS_COST
+        """What a receiver does of it, handing it over included."""
+        return self.received_apart - self.append
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ def figures(bench: str | None = None, page: str | None = None) -> Figures:
     }
     return Figures(
         ingest=of_bench["ingest, one event"],
+        received_apart=of_bench["ingest, two receivers"],
         whole=of_bench["end to end, three vendors"],
         append=of_bench["stage store append"],
         memory=of_bench["memory under load"],
