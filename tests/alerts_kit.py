@@ -84,8 +84,17 @@ class Prometheus:
 @contextlib.asynccontextmanager
 async def watching(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Prometheus]:
     """A Prometheus that scrapes these (instance → address of its metrics) and evaluates the overlay."""
-    port = free_port()
     files(folder, targets)
+    async with prometheus_of(folder) as url, aiohttp.ClientSession() as http:
+        running = Prometheus(url, http)
+        await running.ready()
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def prometheus_of(folder: Path) -> AsyncIterator[str]:
+    """Debian's Prometheus with the folder's prometheus.yml on a free port: its address, perhaps before it answers."""
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         program("prometheus", "prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
@@ -95,10 +104,7 @@ async def watching(folder: Path, targets: Mapping[str, str]) -> AsyncIterator[Pr
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with aiohttp.ClientSession() as http:
-            running = Prometheus(f"http://127.0.0.1:{port}", http)
-            await running.ready()
-            yield running
+        yield f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)

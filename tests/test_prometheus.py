@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from aiohttp import web
 
 from gateway.clock import Clock
 from gateway.observe.metrics import PrometheusMeter
+from tests.alerts_kit import prometheus_of
 from tests.needs import program
 from tests.test_metrics import FakeStore, config, prepared
 
@@ -26,12 +25,6 @@ scrape_configs:
 """
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Scraped:
@@ -71,7 +64,6 @@ class Scraped:
 
 @pytest.fixture
 async def scraped(tmp_path: Path) -> AsyncIterator[Scraped]:
-    binary = program("prometheus", "prometheus")
     meter, store = PrometheusMeter(Clock()), FakeStore({("shop", "meta", "purchase", "delivered", ""): 5})
     meter.attach(store, config("meta", "ga4"), prepared())  # type: ignore[arg-type]
     app = web.Application()
@@ -80,23 +72,12 @@ async def scraped(tmp_path: Path) -> AsyncIterator[Scraped]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     (tmp_path / "prometheus.yml").write_text(CONFIG.format(port=runner.addresses[0][1]))
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        binary,
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        running = Scraped(meter, store, f"http://127.0.0.1:{port}")
-        await running.ready()
-        yield running
+        async with prometheus_of(tmp_path) as url:
+            running = Scraped(meter, store, url)
+            await running.ready()
+            yield running
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 20)
         await runner.cleanup()
 
 

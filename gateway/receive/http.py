@@ -34,7 +34,7 @@ from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.forms import is_prefetch
-from gateway.receive.hit import Intake, Taken
+from gateway.receive.hit import Intake
 from gateway.receive.reading import BODY_SECONDS, BadFraming, TooSlow, check_version
 from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply, without_event
 from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
@@ -162,9 +162,9 @@ class Door:
             events = len(raws)
             if not raws:
                 self.meter.ignored(hit.source, row.path, "prefetch" if is_prefetch(hit) else "no_event")
-            taking = self._intake.accept(hit, raws) if raws else _nothing()
+            taking = self._intake.accept(hit, raws) if raws else None
             del raws  # what was decoded is large, and nobody needs it while the disk is waited for
-            results = await taking
+            results = await taking if taking else []
         except (Refused, QueueFull) as error:
             return self._not_taken(visit, answers, error, events)
         except Exception as error:  # boundary: a reader who follows a signed link is led on whatever happens
@@ -228,10 +228,6 @@ class Door:
 
     def _ready(self) -> dict[str, Any]:
         return {"ready": not self.draining, "reasons": ["stopping"] if self.draining else [], "notes": self.notes()}
-
-
-async def _nothing() -> list[Taken | Refused]:
-    return []
 
 
 def _wrong_method(methods: tuple[str, ...]) -> Reply:
