@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from pathlib import Path
@@ -13,14 +12,12 @@ import uvloop
 
 from gateway.app import Tagway
 from gateway.cli.common import config_option, load_config
+from gateway.collector import rest_collector
 from gateway.config.models import Gateway
 from gateway.errors import ConfigErrors
 from gateway.observe.log import start_logging
 
 log = logging.getLogger(__name__)
-
-COLLECT_EVERY = (50_000, 20, 50)
-"""Thresholds of the garbage collector: a hit leaves nearly nothing that counting references does not free at once."""
 
 
 @click.command()
@@ -64,13 +61,6 @@ async def run(config: Gateway, drain: float) -> None:
     rest_collector()
     await stop.wait()
     await gateway.stop()
-
-
-def rest_collector() -> None:
-    """Leave what was made at the start out of every later collection, and collect more rarely."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_EVERY)
 
 
 async def _reload(gateway: Tagway) -> None:

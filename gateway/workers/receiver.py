@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ import click
 import uvloop
 
 from gateway.clock import Clock
+from gateway.collector import rest_collector
 from gateway.config.load import load
 from gateway.config.models import Gateway
 from gateway.consents import StoredConsents
@@ -62,8 +62,7 @@ class Receiver:
         self._door = Door(self._config, self._intake, consents, self._meter, clock, ready=self._ready)
         listener = Listener(self._door, self._config.listen, listening=self._listening)
         await listener.start()
-        gc.collect()
-        gc.freeze()
+        rest_collector()
         relay = asyncio.create_task(self._relay(writer), name="meter-relay")
         drain = await self._obey(reader, store)
         await listener.stop(drain)
