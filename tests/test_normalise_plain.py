@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import datetime
 from typing import Any, get_type_hints
 from unittest.mock import patch
 
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway import event
+from gateway.clock import iso
 from gateway.normalise import Normalised, normalise
+from gateway.normalise.moment import happened, written
 from gateway.normalise.plain import is_plain
 from gateway.receive.hit import Hit, RawEvent
 from tests.gateway_kit import purchase
@@ -23,11 +26,34 @@ _SECTIONS = {
     **{"ids": event.Ids, "session": event.Session, "props": event.Props, "consent": event.Consent, "app": event.App},
 }
 _WORDS = ["", " ", "a", " a", "a ", "a\t", "\na", "ä", "EUR", "eur", "1", "1.5", "granted", "denied", "yes", "null", '"', "\\"]
-_WORDS += ["a\x00b", "a\x7f", "\x7f", "a" * 501, "b" * 2001, "203.0.113.7", " 203.0.113.7", "2026-11-24T10:00:00.000Z"]
+_WORDS += [
+    "ä",
+    "a\u0308",
+    "\u0344",
+    "\u00a0a",
+    "a\u3000",
+    "\u212b",
+    "ÄÖÜ",
+    "\ud800",
+    "a\x00b",
+    "a\x7f",
+    "\x7f",
+    "a" * 501,
+    "b" * 2001,
+    "203.0.113.7",
+    " 203.0.113.7",
+    "2026-11-24T10:00:00.000Z",
+]
 _TEXTS = st.sampled_from([*_WORDS, "https://a.example/?email=a@b.example"]) | st.text(max_size=6)
 _NUMBERS = st.sampled_from([0, 1, -1, 10**12, 10**12 + 1, 2**63, 0.0, -0.0, 1.5, 0.1 + 0.2, 1e-7, 1e12, 1e13, 1e300])
+_SINGLE = _TEXTS | _NUMBERS | st.booleans() | st.none()
 _VALUES = (
-    _TEXTS | _NUMBERS | st.booleans() | st.none() | st.lists(_TEXTS, max_size=2) | st.dictionaries(_TEXTS, _TEXTS, max_size=2)
+    _SINGLE
+    | st.lists(_TEXTS, max_size=2)
+    | st.dictionaries(_TEXTS, _TEXTS, max_size=2)
+    | st.recursive(
+        _SINGLE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXTS, inner, max_size=2), max_leaves=4
+    )
 )
 
 
@@ -48,6 +74,9 @@ _DATA = st.fixed_dictionaries(
         "nonsense": _VALUES,
     },
 )
+_TIMES = st.datetimes(datetime(1969, 12, 30), datetime(2100, 1, 1)).map(lambda at: at.isoformat(timespec="milliseconds") + "Z")
+_TIMES |= st.floats(-400, 400).map(lambda seconds: iso(RECEIVED + seconds))
+_TIMES |= st.sampled_from(["9999-12-31T23:59:59.999Z", "2026-02-30T10:00:00.000Z", "2026-11-24T24:00:00.000Z", "soon", ""])
 HIT = Hit("POST", "/v1/events", "", {}, b"", "shop", RECEIVED)
 
 
@@ -70,6 +99,9 @@ def both(data: dict[str, Any], dialect: str = "json") -> tuple[Normalised, Norma
 @example(data={"device": {"ip": ""}})
 @example(data={"consent": {"ad_storage": "granted", "explicit": True, "sale_opt_out": False}})
 @example(data={"page": {"url": "https://a.example/?email=a@b.example"}, "raw": {"gcs": "G111"}})
+@example(data={"props": {"own": {"name": None}, "more": [""], "": 1}})
+@example(data={"props": {"own": {"name": "a\u0308"}, "currency": "ÄÖÜ"}})
+@example(data={"user": {"first_name": "Jürgen", "last_name": "\u00a0Groß", "traits": {"": "", "a": None}}})
 def test_both_ways_give_the_same_event(data: dict[str, Any]) -> None:
     short, long = both(data)
     assert short == long
@@ -86,6 +118,25 @@ def test_one_odd_value_in_a_usual_event_is_seen(name: str, value: Any, at: int) 
     assert short == long
 
 
+@settings(max_examples=500, deadline=None)
+@given(stated=_TIMES, sent=_TIMES | st.none(), server=st.booleans())
+@example(stated="9999-12-31T23:59:59.999Z", sent=None, server=True)
+@example(stated="1970-01-01T00:00:00.000Z", sent=None, server=False)
+def test_a_time_as_events_carry_it_is_judged_like_any_other(stated: str, sent: str | None, server: bool) -> None:
+    raw = RawEvent("json", "purchase", time=stated, sent_at=sent)
+    seconds, unreadable, replaced = happened(raw, RECEIVED, server=server)
+    assert written(raw, RECEIVED, server=server) == (iso(seconds), unreadable, replaced)
+
+
+@pytest.mark.parametrize("deep", [32, 33])
+def test_a_value_of_the_sites_own_counts_for_the_depth(deep: int) -> None:
+    value: Any = 1
+    for _ in range(deep - 2):
+        value = [value]
+    made = normalise(RawEvent("json", "purchase", {"props": {"own": value}}), HIT, RECEIVED)
+    assert isinstance(made, Normalised) == (deep <= 32)
+
+
 def usual() -> dict[str, Any]:
     """The sections of a usual purchase."""
     ours = ("name", "id", "time")
@@ -93,7 +144,15 @@ def usual() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"raw": {"gcs": "G111", "seg": 1}}, {"integrations": {"All": True}}, {"engagement_ms": 1200}]
+    "more",
+    [
+        {},
+        {"raw": {"gcs": "G111", "seg": 1}},
+        {"integrations": {"All": True}},
+        {"engagement_ms": 1200},
+        {"user": {"first_name": "Jürgen", "city": "東京"}},
+        {"props": {"value": 5, "own": {"list": [1, {"a": "b"}]}}},
+    ],
 )
 def test_a_usual_event_takes_the_short_way_and_keeps_its_words(more: dict[str, Any]) -> None:
     data = usual() | more

@@ -1,8 +1,8 @@
 """Normalise: an event as its dialect said it becomes a valid canonical event (design §2). Pure.
 
 What cannot be used is dropped field by field and counted in `Normalised.dropped`; only an event without a usable name, or
-one beyond the limits of depth and keys, is refused. The fast path is one dump (for the digest and to see that the text
-needs no cleaning) and a look at each value (`plain`); everything slower happens only to events that need it.
+one beyond the limits of depth and keys, is refused. The fast path is one dump (for the digest) and a look at each value
+(`plain`); everything slower happens only to events that need it.
 
 - **Names** of Segment's vocabulary are translated with their shapes (`commerce`); native names are taken as they are.
 - **Ids** are never altered. A client's id is text (or an integer) of 1 to 200 characters without control characters; an
@@ -20,6 +20,7 @@ needs no cleaning) and a look at each value (`plain`); everything slower happens
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -63,33 +64,41 @@ def normalise(raw: RawEvent, hit: Hit, clock_now: float) -> Normalised | Refused
     dropped: list[str] = []
     try:
         name, data = _translated(raw)
-        data, content, clean = _cleaned(data, dropped)
+        content = _dumps(data)
+        plain = content is not None and is_plain(data, content)
+        if content is None or not plain:
+            data, content = _cleaned(data, content, dropped)
     except Refused as refused:
         return refused
     event_id = _client_id(raw.id, dropped)
-    seconds, unreadable, replaced = moment.happened(raw, hit.received, server=hit.server)
+    time, unreadable, replaced = moment.written(raw, hit.received, server=hit.server)
     if unreadable:
         dropped.append("time")
     ours = {
         "v": 1,
         "id": event_id or uuid7(clock_now),
         "name": name,
-        "time": raw.time if not (unreadable or replaced) and moment.is_canonical(raw.time) else iso(seconds),
-        "received": iso(hit.received),
+        "time": time,
+        "received": _received(hit.received),
         "source": hit.source,
         "dialect": raw.dialect,
     }
-    if clean and not replaced and is_plain(data, content):
+    if plain and not replaced:
         valid = ours | data
     else:
+        data = dict(data)
         fields.prepare(data, dropped, server=hit.server)
         if replaced:
             data["raw"] = {**data.get("raw", {}), "time": str(raw.time)[: fields.MAX_RAW_TEXT]}
         valid = _validated(data | ours, dropped)
-    scrub.scrub(valid, dropped)
-    content = _lasting(raw, content)
-    digest = _order_digest(valid) or _digest(name, raw.time, content)
+    if "page" in valid:
+        scrub.scrub(valid, dropped)
+    digest = _order_digest(valid) or _digest(name, raw.time, _lasting(raw, content))
     return Normalised(valid, event_id is not None, digest, tuple(dropped))
+
+
+_received = lru_cache(maxsize=64)(iso)
+"""The time of receipt, as all events of a hit carry it."""
 
 
 def _translated(raw: RawEvent) -> tuple[str, dict[str, Any]]:
@@ -109,9 +118,8 @@ def _translated(raw: RawEvent) -> tuple[str, dict[str, Any]]:
     return name, data
 
 
-def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], bytes, bool]:
-    """A shallow copy fit to be stored, its bytes for the digest, whether it was fit. Raises Refused beyond the limits."""
-    content = _dumps(data)
+def _cleaned(data: dict[str, Any], content: bytes | None, dropped: list[str]) -> tuple[dict[str, Any], bytes]:
+    """The data fit to be stored, and its bytes for the digest. Raises Refused beyond the limits."""
     if content is None or values.may_be_large(content):
         depth, keys = values.measure(data)
         if depth > values.MAX_DEPTH:
@@ -119,9 +127,9 @@ def _cleaned(data: dict[str, Any], dropped: list[str]) -> tuple[dict[str, Any], 
         if keys > values.MAX_KEYS:
             raise TooLarge(f"more than {values.MAX_KEYS} keys")
     if content is not None and values.is_clean(content):
-        return dict(data), content, True
+        return data, content
     clean = fields.cleaned(data, dropped)
-    return clean, _dumps(clean) or b"", False
+    return clean, _dumps(clean) or b""
 
 
 def _lasting(raw: RawEvent, content: bytes) -> bytes:
@@ -143,12 +151,21 @@ def _dumps(data: dict[str, Any]) -> bytes | None:
 
 
 def _digest(name: str, stated: Any, content: bytes) -> bytes:
-    return blake2b(content + f"{name}\0{stated!r}".encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
+    hash_ = _EMPTY.copy()  # a third faster than a new one
+    hash_.update(content)
+    hash_.update(f"{name}\0{stated!r}".encode("utf-8", "replace"))
+    return hash_.digest()
+
+
+_EMPTY = blake2b(digest_size=_DIGEST_BYTES)
 
 
 def _order_digest(event: dict[str, Any]) -> bytes | None:
     """The digest of an order or checkout that goes by its own id; None for every other event."""
-    props, name = event.get("props", {}), event["name"]
+    name = event["name"]
+    if name != "purchase" and name != "begin_checkout":
+        return None
+    props = event.get("props", {})
     if name == "purchase" and props.get("transaction_id") == event["id"]:
         told = f"{float(props.get('value', 0))} {props.get('currency', '')}"
     elif name == "begin_checkout" and event["id"] in (props.get("checkout_token"), event.get("raw", {}).get("checkout_token")):

@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from gateway.clock import parse_instant
+from gateway.clock import iso, parse_instant
 from gateway.receive.hit import RawEvent
 
 SKEW_SECONDS = 60.0
@@ -67,9 +69,29 @@ def _within(seconds: float) -> float | None:
     return seconds if 0 <= seconds <= _LATEST else None
 
 
-def is_canonical(value: Any) -> bool:
-    """Whether a readable instant is already written as events carry it."""
-    return isinstance(value, str) and _CANONICAL.fullmatch(value) is not None
+def written(raw: RawEvent, received: float, *, server: bool = False) -> tuple[str, bool, bool]:
+    """The time as the event carries it, whether a given one was unreadable, whether a readable one was replaced."""
+    stated = raw.time
+    as_it_is = type(stated) is str and _CANONICAL.fullmatch(stated) is not None
+    if as_it_is and raw.sent_at is None and (server or stated < _surely_past(received)) and _is_date(stated):
+        return stated, False, False
+    seconds, unreadable, replaced = happened(raw, received, server=server)
+    return stated if as_it_is and not (unreadable or replaced) else iso(seconds), unreadable, replaced
+
+
+@lru_cache(maxsize=64)
+def _surely_past(received: float) -> str:
+    """A time written so that what sorts before it needs no look at the future; remembered for the events of a hit."""
+    return iso(received + FUTURE_SECONDS - 1)
+
+
+def _is_date(stated: str) -> bool:
+    """Whether a time in the canonical form is one, of a year for which the seconds need no look at their bounds."""
+    try:
+        datetime.fromisoformat(stated)
+    except ValueError:
+        return False
+    return "1970" < stated < "9999"
 
 
 def happened(raw: RawEvent, received: float, *, server: bool = False) -> tuple[float, bool, bool]:

@@ -13,6 +13,7 @@ pages of a browser (`about:blank`, extensions), and files, whose paths name peop
 from __future__ import annotations
 
 import re
+from typing import Any
 
 PERSONAL = frozenset(
     """access_token auth_token id_token refresh_token api_key apikey token password passwd pwd secret sig signature otp
@@ -30,7 +31,7 @@ _USER_INFO = re.compile(r"^([a-z][a-z0-9+.-]*:)?//[^/?#@]*@", re.IGNORECASE)
 def scrubbed(url: str) -> str:
     """The URL without what is personal or secret; the same text where there is nothing of it."""
     mail = "@" in url or "%40" in url
-    if not mail and "?" not in url and "#" not in url:
+    if not mail and "#" not in url and not _names_personal(url):
         return url
     if mail:
         url = _USER_INFO.sub(lambda match: f"{match[1] or ''}//", url)
@@ -48,6 +49,16 @@ def scrubbed(url: str) -> str:
     return f"{path}{question_mark}{query}{hash_mark}{fragment}"
 
 
+def _names_personal(url: str) -> bool:
+    """Whether a parameter of a URL has a personal name: all that nearly every URL needs to be asked."""
+    if "?" in url:
+        for pair in url.partition("?")[2].split("&"):
+            name, equals, _ = pair.partition("=")
+            if equals and name.lower() in PERSONAL:
+                return True
+    return False
+
+
 def _pairs(query: str, mail: bool) -> str:
     pairs = query.split("&")
     kept = [pair for pair in pairs if not _personal(pair, mail)]
@@ -61,13 +72,13 @@ def _personal(pair: str, mail: bool) -> bool:
     return mail and ("@" in pair or "%40" in pair) and _EMAIL.search(value if equals else pair) is not None
 
 
-def scrub(event: dict[str, object], dropped: list[str]) -> None:
+def scrub(event: dict[str, Any], dropped: list[str]) -> None:
     """Scrub the page's URL and referrer of an event; what lost something is named in `dropped`."""
     page = event.get("page")
     if not isinstance(page, dict):
         return
     referrer = page.get("referrer")
-    if referrer and not referrer.lower().startswith(_PLACES):
+    if referrer and not referrer.startswith(_PLACES) and not referrer.lower().startswith(_PLACES):
         page = {key: value for key, value in page.items() if key != "referrer"}
         if page:
             event["page"] = page

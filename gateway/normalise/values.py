@@ -17,7 +17,7 @@ MAX_DEPTH = 32
 MAX_KEYS = 1000
 LIMIT = 1e12
 DECIMALS = 6
-_TO_WHOLE = 1.5 * 2.0**52
+TO_WHOLE = 1.5 * 2.0**52
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -95,11 +95,11 @@ def cleaned(value: Any, lose: Callable[[], None]) -> Any:
 def is_rounded(value: float) -> bool:
     """Whether a float has at most six decimals, as `round` would leave it, in a fifth of the time.
 
-    Adding and taking away `_TO_WHOLE` leaves the nearest whole number of millionths; divided again it is the correctly
+    Adding and taking away `TO_WHOLE` leaves the nearest whole number of millionths; divided again it is the correctly
     rounded quotient, the very float that `round` gives, as long as all of it stays well below 2^52.
     """
     if -1e9 < value < 1e9:
-        return ((value * 1e6 + _TO_WHOLE) - _TO_WHOLE) / 1e6 == value
+        return ((value * 1e6 + TO_WHOLE) - TO_WHOLE) / 1e6 == value
     return value == round(value, DECIMALS)
 
 
