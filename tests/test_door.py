@@ -234,15 +234,6 @@ class TestRoutes:
         at.door.reconfigure(gateway({"shop": SOURCES["shop"]}))
         assert (await at.ask("POST", "/v1/events?k=wk_blog", EVENT, host="x")).status == 401
 
-    async def test_the_door_can_be_embedded_as_an_application(self) -> None:
-        from aiohttp.test_utils import TestClient, TestServer
-
-        door = Door(gateway(), FakeIntake(), FakeConsents(), Meter(), FrozenClock(1e9))
-        async with TestClient(TestServer(door.application())) as client:
-            body = gzip.compress(EVENT.encode())
-            answer = await client.post("/v1/events?k=wk_shop", data=body, headers={"Content-Encoding": "gzip"})
-            assert (await answer.json())["accepted"] == 1
-
 
 class TestSpeakers:
     @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5
 _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,"]*)\s*([;,]|$)')
 
 Headers = MultiMapping[str]
-"""Case-insensitive, with repeated lines: what aiohttp requests carry."""
+"""Case-insensitive, with repeated lines."""
 
 
 class Client(NamedTuple):

@@ -24,19 +24,19 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiohttp import web
-
 from gateway.clock import Clock
 from gateway.config.models import Gateway
 from gateway.errors import QueueFull, Refused, RefusedReason
 from gateway.meter import Meter
 from gateway.receive.choice import Consents, read_choice
 from gateway.receive.clean import clean_headers, clean_query
+from gateway.receive.connection import OTHER
 from gateway.receive.cors import ANY_ORIGIN, FORBIDDEN
 from gateway.receive.forms import is_prefetch
 from gateway.receive.hit import Intake
 from gateway.receive.reading import BODY_SECONDS, BadFraming, TooSlow, check_version
-from gateway.receive.replies import NATIVE, Answers, Reply, Wire, json_reply, without_event
+from gateway.receive.replies import NATIVE, Answers, Reply, json_reply, without_event
+from gateway.receive.request import Request
 from gateway.receive.routes import DIALECTS, READ, Dialect, Row, Service
 from gateway.receive.rules import Rules
 from gateway.receive.services import discard, health, sdk_settings, source_config
@@ -50,10 +50,6 @@ BEHIND_PROXY = (
     "behind_proxy_suspected: a private address that trusted_proxies does not name forwards for others; "
     "until it does, hits through it carry no IP address"
 )
-LIMITS: dict[str, Any] = {"max_line_size": 32768, "max_field_size": 32768, "max_headers": 128, "auto_decompress": False}
-"""How aiohttp's parser must be set for this door."""
-OTHER = "other"
-"""The metric label of every path that is not a route."""
 UNFORESEEN = json_reply(500, {"error": "internal", "reason": "this should not have happened; it was logged"}).closing()
 MISSING = json_reply(404, {"error": "not_found", "reason": "there is no such route"})
 CHOSEN = json_reply(200, {"ok": True})
@@ -111,17 +107,11 @@ class Door:
         """Whether a socket address is a visitor's own: a public one, of no trusted proxy."""
         return self._rules.proxies.is_visitor(peer)
 
-    def application(self) -> web.Application:
-        """The door as an aiohttp application with the parser limits it needs, for embedding; Listener does without it."""
-        application = web.Application(handler_args=LIMITS)
-        application.router.add_route("*", "/{any:.*}", self.handle)
-        return application
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+    async def handle(self, request: Request) -> tuple[Reply, bytes]:
+        """Answer one request: the reply, and the header lines of this request alone."""
         started = self._clock.monotonic()
         rules = self._rules
-        row, segment, query = rules.table.find(request.raw_path)
+        row, segment, query = rules.table.find(request.target)
         label, cors = (row.path, b"") if row else (OTHER, b"")
         try:
             if row is None:
@@ -136,9 +126,9 @@ class Door:
             reply = UNFORESEEN
             log.error("request failed", extra={"route": label, "error": type(error).__name__, "at": places(error)})
         self.meter.request(label, reply.status, self._clock.monotonic() - started)
-        return Wire(reply.closing() if self.draining else reply, cors)
+        return reply.closing() if self.draining else reply, cors
 
-    def _visit(self, rules: Rules, request: web.BaseRequest, row: Row, segment: str, query: str, started: float) -> Visit:
+    def _visit(self, rules: Rules, request: Request, row: Row, segment: str, query: str, started: float) -> Visit:
         client = rules.proxies.client(request.remote, request.headers)
         if client.suspect and not self._behind_proxy:
             self._behind_proxy = True
@@ -185,10 +175,10 @@ class Door:
         reason = RefusedReason.FULL if isinstance(error, QueueFull) else error.reason
         self.meter.refused(visit.route.path, reason, events)
         reply = answers.full(error) if isinstance(error, QueueFull) else answers.refused(error)
-        whole = visit.request.content.is_eof() and not isinstance(error, (BadFraming, TooSlow))
+        whole = visit.request.whole and not isinstance(error, (BadFraming, TooSlow))
         return reply if whole else reply.closing()
 
-    def _other_method(self, rules: Rules, request: web.BaseRequest, row: Row, query: str) -> tuple[Reply, bytes]:
+    def _other_method(self, rules: Rules, request: Request, row: Row, query: str) -> tuple[Reply, bytes]:
         if request.method != "OPTIONS":
             return _wrong_method(row.methods), b""
         host = rules.proxies.client(request.remote, request.headers).host

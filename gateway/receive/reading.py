@@ -1,7 +1,7 @@
 """Reading a request body: bounded before, while and after it comes, and whole or not at all.
 
 A length announced over the limit is refused before a byte is read; without a length the limit holds while reading. The
-whole body has BODY_SECONDS to arrive. Content-Encoding is undone here (aiohttp's own decoding is off).
+whole body has BODY_SECONDS to arrive. Content-Encoding is undone here.
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11
-
 from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive.encoding import coding_of, decode
 from gateway.receive.limits import MAX_BODY
+from gateway.receive.request import Request
 
 BODY_SECONDS = 10.0
 
@@ -27,13 +25,10 @@ class TooSlow(Refused):
     """The rest of the body is not waited for."""
 
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-def check_version(request: web.BaseRequest) -> None:
+def check_version(request: Request) -> None:
     """Only HTTP/1.1, and HTTP/1.0 without Transfer-Encoding, which it does not have. Raises BadFraming."""
     version = request.version
-    if version != HttpVersion11 and (version != HttpVersion10 or "Transfer-Encoding" in request.headers):
+    if version != "1.1" and (version != "1.0" or "transfer-encoding" in request.headers):
         raise BadFraming("the HTTP version or its framing is not supported")
 
 
@@ -48,18 +43,15 @@ def check_announced(headers: Mapping[str, str]) -> None:
         raise BadFraming("Transfer-Encoding must be chunked")
 
 
-def body_at_hand(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes | None:
+def body_at_hand(request: Request, headers: Mapping[str, str]) -> bytes | None:
     """The decoded body where all of it has come with the headers, as it nearly always has; else None.
 
     Raises like `read_body`.
     """
-    content = request.content
-    if not content.is_eof() or content.exception() is not None:
-        return None
-    return _decoded(content.read_nowait(), headers)
+    return _decoded(request.body(), headers) if request.whole else None
 
 
-async def read_body(request: web.BaseRequest, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
+async def read_body(request: Request, headers: Mapping[str, str], seconds: float = BODY_SECONDS) -> bytes:
     """The decoded body. Raises Malformed (cut or broken), TooLarge, UnsupportedEncoding, TooSlow (408)."""
     if "content-encoding" in headers:
         coding_of(headers["content-encoding"])
@@ -74,34 +66,27 @@ def _decoded(body: bytes, headers: Mapping[str, str]) -> bytes:
     return decode(body, coding_of(headers["content-encoding"]), MAX_BODY)
 
 
-async def _arriving(request: web.BaseRequest, seconds: float) -> bytes:
-    await _invite(request)
-    chunks: list[bytes] = []
-    size = 0
+async def _arriving(request: Request, seconds: float) -> bytes:
+    _invite(request)
     try:
         async with asyncio.timeout(seconds):
-            while chunk := await request.content.readany():
-                size += len(chunk)
-                if size > MAX_BODY:
-                    raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
-                chunks.append(chunk)
+            while not (request.whole or request.broken or request.size > MAX_BODY):
+                await request.more()
     except TimeoutError:
-        request.content.feed_eof()  # or aiohttp would wait a little longer for the rest before it closes
+        request.end(broken=True)  # nobody waits for the rest: the connection closes with the reply
         raise TooSlow("the body did not arrive in time", status=408) from None
-    except (web.RequestPayloadError, ConnectionError):
-        raise BadFraming("the body is broken or cut short") from None
-    return b"".join(chunks)
+    if request.broken:
+        raise BadFraming("the body is broken or cut short")
+    if request.size > MAX_BODY:
+        raise TooLarge(f"the body is over {MAX_BODY // 1024} KiB")
+    return request.body()
 
 
-async def _invite(request: web.BaseRequest) -> None:
+def _invite(request: Request) -> None:
     """Answer `Expect: 100-continue`, now that the headers are known to be acceptable."""
-    expected = request.headers.get("Expect")
-    if expected is None or request.version != HttpVersion11:
+    expected = request.headers.get("expect")
+    if expected is None or request.version != "1.1":
         return
     if expected.strip().lower() != "100-continue":
         raise Refused("Expect may only be 100-continue", status=417)
-    try:
-        await request.writer.write(_CONTINUE)
-    except ConnectionError:
-        raise BadFraming("the body is broken or cut short") from None
-    request.writer.output_size = 0  # the interim reply is not part of the one to come
+    request.go_on()

@@ -1,8 +1,8 @@
 """Replies of the public listener, rendered ahead: what is the same for every hit is bytes before the first hit comes.
 
 No reply quotes the input: the bodies below are constants, counts, our own sentences and the ids of accepted events.
-`Reply` is what a route answers; `Wire` puts one on the wire of aiohttp in a single write. `Answers` say what a
-dialect's clients expect to hear for accepted, refused and full.
+`Reply` is what a route answers, and knows its bytes on the wire. `Answers` say what a dialect's clients expect to hear for
+accepted, refused and full.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from http import HTTPStatus
 from typing import Protocol
 
 import orjson
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion11
 
 from gateway.errors import QueueFull, RateLimited, Refused
 from gateway.receive.hit import Taken
@@ -67,44 +64,16 @@ class Reply:
         other.body, other.head = self.body, self.head
         return other
 
+    def rendered(self, lines: bytes, version: str, *, closing: bool = False, bodiless: bool = False) -> bytes:
+        """All that goes over the wire to one request of this HTTP version.
 
-class Wire(web.StreamResponse):
-    """One Reply on its way to one request: a single write, without aiohttp's header maps: cheaper than its plain 204.
-
-    `extra` are header lines of this request alone (CORS), complete with their line ends.
-    """
-
-    def __init__(self, reply: Reply, extra: bytes = b"") -> None:
-        # StreamResponse.__init__ would build the maps that this class does without; its class attributes are enough.
-        self._status = reply.status
-        self._reply = reply
-        self._extra = extra
-        self._written = False
-
-    @property
-    def prepared(self) -> bool:
-        return self._written
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Note the request; all is written by `write_eof`."""
-        self._request = request
-        self._keep_alive = request.keep_alive and not self._reply.close
-        return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write the whole reply. Raises ConnectionError when the client has gone."""
-        if self._written:
-            return
-        self._written = True
-        request, reply = self._request, self._reply
-        del self._request
-        connection = b""
-        if not self._keep_alive:
-            connection = b"Connection: close\r\n"
-        elif request.version != HttpVersion11:
-            connection = b"Connection: keep-alive\r\n"
-        body = b"" if request.method == "HEAD" else reply.body
-        await request.writer.write(b"".join((reply.head, self._extra, _date(), connection, b"\r\n", body)))
+        `lines` are header lines of this request alone (CORS, cookies), complete with their line ends.
+        """
+        if closing:
+            lines += b"Connection: close\r\n"
+        elif version != "1.1":
+            lines += b"Connection: keep-alive\r\n"
+        return b"%b%b%b\r\n%b" % (self.head, lines, _date(), b"" if bodiless else self.body)
 
 
 class Answers(Protocol):

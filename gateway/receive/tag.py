@@ -27,7 +27,7 @@ _CORE = "core"
 
 def tag(config: Gateway, speakers: Speakers, visit: Visit) -> Reply:
     """The tag for whoever asks, or 304 where it is known already."""
-    own = visit.request.raw_path.partition("?")[0].rstrip("/")
+    own = visit.request.target.partition("?")[0].rstrip("/")
     events, consent = (_relative(path, own) for path in addresses(_paths(config, speakers, visit)))
     packed = "gzip" in visit.headers.get("accept-encoding", "")
     core = _CORE in (pair.partition("=")[0] for pair in visit.query.split("&"))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from gateway.links import Link
 from gateway.receive.client import Client
 from gateway.receive.hit import Hit
+from gateway.receive.request import Request
 from gateway.receive.routes import Row
 from gateway.receive.sources import Speaker
 
@@ -26,7 +25,7 @@ class Visit:
     payload.
     """
 
-    request: web.BaseRequest
+    request: Request
     route: Row
     segment: str
     query: str
