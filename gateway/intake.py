@@ -23,7 +23,7 @@ from gateway.consent.decide import Decider
 from gateway.consent.gate import Need, refuses
 from gateway.consent.signals import Signal
 from gateway.consent.withdrawal import subjects, withdrawn_purposes
-from gateway.enrich import describe, enrich
+from gateway.enrich import complete
 from gateway.enrich.lookups import NOTHING, Lookups
 from gateway.enrich.pace import Pace
 from gateway.enrich.visitor import Visitor, Visitors
@@ -44,20 +44,21 @@ _KEPT = ("v", "id", "name", "time", "received", "source", "dialect", "consent")
 
 
 @dataclass(slots=True)
-class _Draft:
-    """An event between the stages: what the shops know it by, and the consent that was carried to it."""
+class _Told:
+    """Of an event of a checkout: what the shops know it by, and the consent that was carried to it."""
 
-    normal: Normalised
-    data: dict[str, Any]
     named: Sequence[checkout.Key] = ()
     signals: Sequence[Signal] = ()
+
+
+_NOTHING_TOLD = _Told()
 
 
 class DurableIntake:
     """The Intake of the running gateway.
 
     `needs` is what each destination asks of consent, by the name of each source that it reads; `known` what files say of
-    addresses (gateway/enrich/lookups.py).
+    addresses (gateway/enrich/lookups.py). With `lanes` the lanes that read what is stored run in this process.
     """
 
     def __init__(
@@ -68,8 +69,11 @@ class DurableIntake:
         meter: Meter,
         clock: Clock,
         known: Lookups = NOTHING,
+        *,
+        lanes: bool = True,
     ) -> None:
         self._store = store
+        self._lanes = lanes
         self._meter = meter
         self._clock = clock
         self._pace = Pace()
@@ -115,43 +119,48 @@ class DurableIntake:
     ) -> list[NewEvent | Refused]:
         """Some events of a hit, ready to be stored; stage by stage, since what just ran costs two thirds the next time."""
         normals = [raw if isinstance(raw, Refused) else normalise(raw, hit, now) for raw in raws]
-        results = [one if isinstance(one, Refused) else self._draft(one, hit) for one in normals]
-        drafts = [draft for draft in results if isinstance(draft, _Draft)]
-        self._count(hit.source, drafts)
-        suspicions = self._pace.suspicions(hit) if drafts else ()
-        for draft in drafts:
-            draft.data = describe(enrich(draft.data, hit, self._known), hit, suspicions, self._known)
-        for draft in drafts:
-            draft.data = self._settle_consent(draft, hit, visitor)
-        return [one if isinstance(one, Refused) else self._finished(one, hit) for one in results]
+        fit = [one for one in normals if not isinstance(one, Refused)]
+        told = [self._told(one, hit) for one in fit]
+        self._count(hit.source, fit)
+        suspicions = self._pace.suspicions(hit) if fit else ()
+        for one in fit:
+            complete(one.data, hit, suspicions, self._known)
+        for one, of_checkout in zip(fit, told, strict=True):
+            one.data = self._settle_consent(one.data, hit, visitor, of_checkout.signals)
+        finished = (self._finished(one, hit, of_checkout.named) for one, of_checkout in zip(fit, told, strict=True))
+        return [one if isinstance(one, Refused) else next(finished) for one in normals]
 
-    def _count(self, source: str, drafts: Sequence[_Draft]) -> None:
+    def _count(self, source: str, normals: Sequence[Normalised]) -> None:
         counts: dict[str, int] = {}
-        for draft in drafts:
-            for field in draft.normal.dropped:
+        for normal in normals:
+            for field in normal.dropped:
                 self._meter.dropped(source, field)
-            dialect = draft.data["dialect"]
+            dialect = normal.data["dialect"]
             counts[dialect] = counts.get(dialect, 0) + 1
         for dialect, count in counts.items():
             self._meter.received(source, dialect, count)
 
-    def _draft(self, normal: Normalised, hit: Hit) -> _Draft:
-        """The event without tokens; a shop's also with what the browser of its checkout said, and the consent given there."""
+    def _told(self, normal: Normalised, hit: Hit) -> _Told:
+        """Take the tokens out of an event; a shop's also gets what the browser of its checkout said."""
         data, salt = normal.data, self._store.salt
         shop = data["dialect"] in SHOPS
         named = checkout.keys(salt, hit.source, data) if shop or (hit.browser and hit.source in self._shops) else ()
-        data = checkout.without_tokens(data)
-        if not (shop and named):
-            return _Draft(normal, data, named)
+        normal.data = data = checkout.without_tokens(data)
+        if not named:
+            return _NOTHING_TOLD
+        if not shop:
+            return _Told(named)
         found = self._store.contexts([key.digest for key in named], hit.received - CONTEXT_AGE)
         carried = checkout.choose(salt, named, found, data)
         if not carried:
-            return _Draft(normal, data)
-        return _Draft(normal, checkout.fill(data, carried, hit.received), signals=checkout.signals(carried))
+            return _NOTHING_TOLD
+        normal.data = checkout.fill(data, carried, hit.received)
+        return _Told(signals=checkout.signals(carried))
 
-    def _settle_consent(self, draft: _Draft, hit: Hit, visitor: Visitor | None) -> dict[str, Any]:
-        data = draft.data
-        data["consent"] = consent = self._deciders[hit.source](data, hit, draft.signals)
+    def _settle_consent(
+        self, data: dict[str, Any], hit: Hit, visitor: Visitor | None, signals: Sequence[Signal]
+    ) -> dict[str, Any]:
+        data["consent"] = consent = self._deciders[hit.source](data, hit, signals)
         table = self._store.withdrawals
         if table:
             people = subjects(self._store.salt, hit.source, data)
@@ -166,14 +175,14 @@ class DurableIntake:
         reasons = [refuses(consent, need) for need in needs]
         return data if None in reasons else hollow(data, reasons[0] or "", self._store.salt)
 
-    def _finished(self, draft: _Draft, hit: Hit) -> NewEvent | Refused:
-        data, normal = draft.data, draft.normal
+    def _finished(self, normal: Normalised, hit: Hit, named: Sequence[checkout.Key]) -> NewEvent | Refused:
+        data = normal.data
         body = bytes(memoryview(orjson.dumps(data)))  # a copy: what orjson makes keeps its buffer of several KiB
         if len(body) > MAX_EVENT_BYTES:
             return TooLarge("the event is over 64 KiB")
-        hand_over(body, data)
-        leaves = draft.named and data["dialect"] not in SHOPS
-        contexts = checkout.contexts(self._store.salt, draft.named, data) if leaves else ()
+        if self._lanes and self._needs[hit.source]:
+            hand_over(body, data)
+        contexts = checkout.contexts(self._store.salt, named, data) if named else ()
         name = data["name"]
         return NewEvent(
             hit.source, name, label(name), data["id"], body, hit.received, normal.client_id, normal.digest, contexts

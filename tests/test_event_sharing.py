@@ -13,6 +13,7 @@ import yaml
 from gateway import event
 from gateway.clock import FrozenClock
 from gateway.config.models import Gateway, Source
+from gateway.consent.gate import Need
 from gateway.errors import Refused
 from gateway.intake import DurableIntake
 from gateway.meter import Meter
@@ -38,7 +39,7 @@ def test_what_is_handed_over_is_what_the_bytes_say(dialect: str, monkeypatch: py
     monkeypatch.setattr(event, "_SHARED", {})
     store: Any = SimpleNamespace(salt=b"s" * 32, withdrawals={}, contexts=lambda keys, since: {})
     config = Gateway(file="gateway.yaml", sources={"shop": Source()})
-    intake = DurableIntake(config, store, {}, Meter(), FrozenClock(RECEIVED))
+    intake = DurableIntake(config, store, {"shop": [Need(())]}, Meter(), FrozenClock(RECEIVED))
     seen = 0
     for case in yaml.safe_load((_FOLDER / f"{dialect}.yaml").read_text()):
         request = hit(dialect, case["hit"])
@@ -53,6 +54,19 @@ def test_what_is_handed_over_is_what_the_bytes_say(dialect: str, monkeypatch: py
                 assert event.shared(made.body) is event._SHARED[made.body]
                 seen += 1
     assert seen >= 20
+
+
+@pytest.mark.parametrize(("needs", "lanes"), [({}, True), ({"shop": [Need(())]}, False)])
+def test_nothing_is_handed_over_where_no_lane_would_take_it(
+    needs: dict[str, list[Need]], lanes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event, "_SHARED", {})
+    store: Any = SimpleNamespace(salt=b"s" * 32, withdrawals={})
+    config = Gateway(file="gateway.yaml", sources={"shop": Source()})
+    intake = DurableIntake(config, store, needs, Meter(), FrozenClock(RECEIVED), lanes=lanes)
+    request = hit("json", {"body": {"name": "purchase"}})
+    assert isinstance(intake._prepared(request, None, DECODERS["json"](request), RECEIVED)[0], NewEvent)
+    assert event._SHARED == {}
 
 
 def test_few_and_small_events_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:

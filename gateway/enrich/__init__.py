@@ -40,14 +40,49 @@ def enrich(data: dict[str, Any], hit: Hit, known: Lookups = NOTHING) -> dict[str
     `known` is what the operator's files say of addresses.
     """
     event = dict(data)
-    if data.get("dialect") == "snowplow" and ANONYMOUS in hit.headers:
-        hit = hit._replace(ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
-    elif data.get("dialect") == "email":
-        hit = _of_open(data, hit)
-    foreign = _device(event, hit)
-    _geo(event, hit, known, foreign=foreign)
-    _identify(event, hit)
+    _enrich(event, hit, known)
     return event
+
+
+def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = (), known: Lookups = NOTHING) -> dict[str, Any]:
+    """A new event with what the agent says in `device`, and with `bot`; `enrich` comes before.
+
+    `suspicions` are reasons against the client that no single hit can show (bots.REASONS: `rate`).
+    """
+    event = dict(data)
+    if "device" in event:
+        event["device"] = dict(event["device"])
+    _describe(event, hit, suspicions, known)
+    return event
+
+
+def complete(event: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = (), known: Lookups = NOTHING) -> None:
+    """`enrich` and `describe` on the event itself, for whom the map belongs to; its sections are not changed."""
+    _enrich(event, hit, known)
+    _describe(event, hit, suspicions, known)
+
+
+def _enrich(event: dict[str, Any], hit: Hit, known: Lookups) -> None:
+    dialect = event.get("dialect")
+    if dialect == "snowplow" and ANONYMOUS in hit.headers:
+        hit = hit._replace(ip=None, headers={name: value for name, value in hit.headers.items() if name != "cookie"})
+    elif dialect == "email":
+        hit = _of_open(event, hit)
+    foreign = _device(event, hit)
+    if hit.country or "geo" in event or known is not NOTHING:
+        _geo(event, hit, known, foreign=foreign)
+    _identify(event, hit)
+
+
+def _describe(event: dict[str, Any], hit: Hit, suspicions: tuple[str, ...], known: Lookups) -> None:
+    """The device's map is changed."""
+    if "device" in event:
+        agent.add_to(event["device"])
+    bot = bots.judge(event, hit, suspicions, known)
+    if bot:
+        event["bot"] = bot
+    elif "bot" in event:
+        del event["bot"]
 
 
 def _of_open(data: dict[str, Any], hit: Hit) -> Hit:
@@ -57,46 +92,31 @@ def _of_open(data: dict[str, Any], hit: Hit) -> Hit:
     return hit._replace(headers={name: value for name, value in hit.headers.items() if name != "cookie"})
 
 
-def describe(data: dict[str, Any], hit: Hit, suspicions: tuple[str, ...] = (), known: Lookups = NOTHING) -> dict[str, Any]:
-    """A new event with what the agent says in `device`, and with `bot`; `enrich` comes before.
-
-    `suspicions` are reasons against the client that no single hit can show (bots.REASONS: `rate`).
-    """
-    event = dict(data)
-    if "device" in data:
-        event["device"] = device = dict(data["device"])
-        agent.add_to(device)
-    bot = bots.judge(event, hit, suspicions, known)
-    if bot:
-        event["bot"] = bot
-    else:
-        event.pop("bot", None)
-    return event
-
-
 def _device(event: dict[str, Any], hit: Hit) -> bool:
     """Set address, agent and language; returns whether the address is another than the request's."""
-    device = dict(event.get("device", ()))
+    given, trusted = event.get("device"), hit.trusts_body
+    device = dict(given) if given else {}
     stated = device.get("ip")
-    if not hit.trusts_body:
+    if not trusted:
         device.pop("ip", None)
         device.pop("user_agent", None)
     if not hit.server:
         if hit.ip and "ip" not in device:
             device["ip"] = hit.ip
-        own = hit.headers.get("user-agent")
+        headers = hit.headers
+        own = headers.get("user-agent")
         if own and "user_agent" not in device:
             device["user_agent"] = own[:_MAX_AGENT]
-        language = hit.headers.get("accept-language")
+        language = headers.get("accept-language")
         if language and "language" not in device:
             first = language.split(",", 1)[0].split(";", 1)[0].strip()
             if first and first != "*" and len(first) <= 35:
                 device["language"] = first
     if device:
         event["device"] = device
-    else:
-        event.pop("device", None)
-    return hit.server or (hit.trusts_body and stated is not None and stated != hit.ip)
+    elif given is not None:
+        del event["device"]
+    return hit.server or (trusted and stated is not None and stated != hit.ip)
 
 
 def _geo(event: dict[str, Any], hit: Hit, known: Lookups, *, foreign: bool) -> None:
@@ -137,16 +157,15 @@ _URL_FIRST = ("ttclid",)
 
 
 def _identify(event: dict[str, Any], hit: Hit) -> None:
-    page = event.get("page", {})
-    ids, campaign = _from_urls(page.get("url", ""), page.get("referrer", ""))
+    page = event.get("page")
+    ids, campaign = _from_urls(page.get("url", ""), page.get("referrer", "")) if page else ({}, {})
     own = event.get("ids", {})
-    clicked_now = {key: ids[key] for key in _URL_FIRST if key in ids}
     cookie = hit.headers.get("cookie")
     found = vendor_cookies.read(cookie) if cookie else None
-    if "fbc" not in own:
-        clicked = own.get("fbclid") or ids.get("fbclid")
-        if clicked:
-            _set_fbc(ids, clicked, found.ids.get("fbc") if found else None, event["time"])
+    clicked = own.get("fbclid") or ids.get("fbclid") if "fbc" not in own else None
+    clicked_now = {key: ids[key] for key in _URL_FIRST if key in ids} if ids else {}
+    if clicked:
+        _set_fbc(ids, clicked, found.ids.get("fbc") if found else None, event["time"])
     if found:
         ids = {**found.ids, **ids}
         if found.session:

@@ -76,16 +76,16 @@ def judge(
     if data.get("dialect") == "email":
         return _of_open(data.get("props", {}))
     own = _is_visitors_own(data, hit)
-    found = list(_signals(data, hit, own))
+    found = _signals(data, hit, own)
     if own and not is_in_app(hit.headers.get("user-agent", "")[:LONGEST_AGENT]):
         found += [(SUSPECT, reason) for reason in suspicions]
         if hit.ip and known.is_datacentre(hit.ip):
             together = any(points >= SUSPECT for points, _ in found)
             found.append((BOT if together else SUSPECT, "datacentre"))
-    stated = data.get("bot", {}).get("score", 0) if hit.trusts_body else 0
-    score = min(MOST, max(stated, sum(points for points, _ in found)))
-    if not score:
+    stated = data["bot"].get("score", 0) if "bot" in data and hit.trusts_body else 0
+    if not found and not stated:
         return None
+    score = min(MOST, max(stated, sum(points for points, _ in found)))
     return {"score": score, "reasons": [reason for _, reason in found] or ["upstream"]}
 
 
@@ -96,27 +96,34 @@ def _of_open(props: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"score": BOT, "reasons": ["prefetch" if props.get("open_kind") == "prefetch" else "mail_machine"]}
 
 
-def _signals(data: Mapping[str, Any], hit: Hit, own: bool) -> Iterator[tuple[int, str]]:
+def _signals(data: Mapping[str, Any], hit: Hit, own: bool) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
     if hit.bot_score:
-        yield hit.bot_score, "upstream"
-    if data.get("raw", {}).get("wd") in ("1", 1, True, "true"):
-        yield BOT, "webdriver"
+        found.append((hit.bot_score, "upstream"))
+    if "raw" in data and data["raw"].get("wd") in ("1", 1, True, "true"):
+        found.append((BOT, "webdriver"))
     if data.get("dialect") == "click" and data.get("props", {}).get("click_machine"):
-        yield BOT, "mail_machine"
-    device = data.get("device", {})
-    if device.get("screen_width") == 0 or device.get("screen_height") == 0:
-        yield SUSPECT, "screen"
-    if not own:
-        agent = device.get("user_agent") if hit.trusts_body else None
+        found.append((BOT, "mail_machine"))
+    device = data.get("device")
+    if device and (device.get("screen_width") == 0 or device.get("screen_height") == 0):
+        found.append((SUSPECT, "screen"))
+    if own:
+        found += _of_visitor(hit.headers)
+    elif device and hit.trusts_body:
+        agent = device.get("user_agent")
         if agent and agent != hit.headers.get("user-agent"):
-            yield from _of_agent(str(agent))
-        return
-    agent = hit.headers.get("user-agent", "")
+            found += _of_agent(str(agent))
+    return found
+
+
+def _of_visitor(headers: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Of the visitor's own request."""
+    agent = headers.get("user-agent", "")
     if not agent:
         yield BOT, "agent_empty"
     yield from _of_agent(agent)
     if not is_in_app(agent[:LONGEST_AGENT]):
-        yield from _of_headers(agent, hit.headers)
+        yield from _of_headers(agent, headers)
 
 
 def _is_visitors_own(data: Mapping[str, Any], hit: Hit) -> bool:

@@ -59,6 +59,7 @@ MATOMO = {
 }
 """The same in Matomo's words, for what no UTM value says."""
 
+_READ = frozenset((*CLICK_IDS, *CAMPAIGN, *MATOMO))
 MAX_UTM = 255
 _CLICK = re.compile(r"[A-Za-z0-9._~=+/-]{1,512}")
 
@@ -72,6 +73,8 @@ def read(url: str) -> tuple[dict[str, str], dict[str, str]]:
     for pair in query.split("&") if query else ():
         name, _, value = pair.partition("=")
         key = (unquote(name) if "%" in name else name).lower()
+        if key not in _READ:
+            continue
         if key in CLICK_IDS:
             click = unquote(value) if "%" in value else value
             if _CLICK.fullmatch(click):
