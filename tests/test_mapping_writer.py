@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from gateway.errors import ConfigErrors
 from gateway.mapping import trace
 from gateway.mapping.writer import HELPERS, Code
-from tests.mapping_kit import NOW, event_of, parts_of, plan_of, shape_of, value_of
+from tests.mapping_kit import NOW, Nulls, event_of, parts_of, plan_of, shape_of, value_of
 
 HOSTILE = [
     "x'); boom() #",
@@ -169,6 +169,36 @@ def test_loops_and_conditions_in_each_other_agree_with_the_tracing_evaluator() -
     event = event_of(props={"y": "Y"}, items=[{"id": "a"}, {"id": "B", "n": 2}])
     assert parts_of(plan, event)[0].payload == trace(plan, event, NOW).parts[0].payload
     assert "run1(scope, item" in plan.rules_for(event)[0].body_code.source
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"own": ""}, {"own": "y", "out": 1}, {"out": 1}, [], [{}], [{"out": 1}], "text", 0, None]
+)
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "omit:out | flatten",
+        "omit:out | flatten | keys:'[a-z]+' | scalars | clip:3 | head:2",
+        "omit:out | flatten | len",
+        "pick:own | scalars | json",
+        "omit:out | keys:'x' | default:'none'",
+        "omit:out | head:1 | flatten | scalars | clip:1 | values | len",
+    ],
+)
+def test_functions_that_sift_agree_with_the_tracing_evaluator_where_nothing_is_left(chain: str, given: Any) -> None:
+    plan = plan_of(f'events:\n  purchase:\n    name: P\n    body: {{x: {{$keep: "$props.p | {chain}"}}}}\n')
+    event = event_of(props={"p": given})
+    assert parts_of(plan, event)[0].payload == trace(plan, event, NOW).parts[0].payload
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "counted"),
+    [("unix", "yesterday", True), ("unix", "", False), ("len", 5, False), ("num", "x", True), ("slice:1", {"a": 1}, False)],
+)
+def test_a_function_is_counted_once_where_its_null_counts(call: str, given: Any, counted: bool) -> None:
+    meter = Nulls()
+    shape_of(f'x: "$props.p | {call}"', meter=meter, props={"p": given})
+    assert meter.seen == ([("acme", "x")] if counted else [])
 
 
 def test_a_mistake_is_found_before_anything_is_written() -> None:

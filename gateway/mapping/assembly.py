@@ -23,7 +23,7 @@ def serialise(payload: Any, kind: str) -> bytes:
     if kind == "text" and isinstance(payload, str):
         return payload.encode()
     # a copy: what orjson makes keeps its buffer of several KiB, and a lane may hold thousands of parts
-    return bytes(memoryview(orjson.dumps({} if payload is None else payload)))
+    return b"".join((orjson.dumps({} if payload is None else payload), b""))
 
 
 def content(envelope: Envelope, parts: Sequence[Part]) -> tuple[str, bytes]:

@@ -1,8 +1,9 @@
 """Writes the functions after `|`: how a value passes one call, and a chain of calls.
 
 A call is always right when it runs the function's step (steps.py: its kind's rules, the net under it, the count of its
-failures). What is written before it is the common case done at once: text through text functions, numbers through casts.
-Where that gives nothing, the step is asked from the beginning and says what the value is and what is counted.
+failures). What is written before it is the common case done at once: the function's work without the step round it, text
+through text functions, numbers past casts. Where that gives nothing, the step is asked from the beginning and says what the
+value is and what is counted.
 """
 
 from __future__ import annotations
@@ -22,16 +23,25 @@ from gateway.mapping.writer import Code, Writer, constant
 
 NULL = constant(None)
 _FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
+_SIFTS = frozenset(("omit", "pick", "rename", "flatten", "keys", "scalars", "clip", "head", "wrap"))
+"""They give an empty map for an empty map, so at the end of a chain an empty one needs no more of them."""
 _DEEPEST_CHAIN = 4
 Write = Callable[[Writer, str], None]
 """Writes what makes of a variable its next value."""
 
 
 class Link:
-    """One call of a chain. `text`: what it does to non-empty text (then `step` is the whole of it)."""
+    """One call of a chain. `text`: what it does to non-empty text (then `step` is the whole of it); `sifts`: see _SIFTS."""
 
-    def __init__(self, write: Write, sees_null: bool, text: Callable[[str], Any] | None = None, step: Any = None) -> None:
-        self.write, self.sees_null, self.text, self.step = write, sees_null, text, step
+    def __init__(
+        self,
+        write: Write,
+        sees_null: bool,
+        text: Callable[[str], Any] | None = None,
+        step: Any = None,
+        sifts: bool = False,
+    ) -> None:
+        self.write, self.sees_null, self.text, self.step, self.sifts = write, sees_null, text, step, sifts
 
 
 def apply(code: Code, calls: Sequence[Call], leaf: Any, context: Context, node_code: Callable[..., Code]) -> Code:
@@ -110,31 +120,43 @@ def _link(known: Function, call: Call, args: list[Code], leaf: Any, context: Con
     except FAILURES as error:
         context.problem(f"{call.text}: {error}", leaf)
         return None
-    return Link(_write(known, args, step), known.sees_null, work if known.each else None, step)
+    text = work if known.each else None
+    return Link(_write(known, args, work, step), known.sees_null, text, step, sifts=known.name in _SIFTS)
 
 
-def _write(known: Function, args: list[Code], step: Any) -> Write:
+def _write(known: Function, args: list[Code], work: Any, step: Any) -> Write:
     if known.name == "then":
         return _then(args[0])
     if known.name == "default":
         return _default(args[0])
     if known.name == "map":
         return _map(args[0].value, step)
-    return _cast(known, step) if known.passes else _step(step)
+    done = _working(work, step, counts=known.counts)
+    return _cast(known, done) if known.passes else done
 
 
-def _step(step: Any) -> Write:
-    return lambda out, name: out.line(f"{name} = {out.bind(step)}({name})")
+def _working(work: Any, step: Any, *, counts: bool) -> Write:
+    """The function's work at once; the step where it gives null, if that may have to be counted."""
+
+    def write(out: Writer, name: str) -> None:
+        fast = out.name("w") if counts else name
+        out.line(f"try: {fast} = {out.bind(work)}({name})")
+        out.line(f"except FAILURES: {fast} = None")
+        if counts:
+            out.line(f"{name} = {out.bind(step)}({name}) if {fast} is None else {fast}")
+
+    return write
 
 
-def _cast(known: Function, step: Any) -> Write:
+def _cast(known: Function, done: Write) -> Write:
     """A value that has the cast's kind already passes: a float if it is finite, an integer if it fits 64 bit."""
     kinds = {float: "type({0}) is float and {0} - {0} == 0", int: "type({0}) is int and -LARGEST <= {0} < LARGEST"}
     tests = [kinds.get(kind, f"type({{0}}) is {kind.__name__}") for kind in reversed(known.passes)]
 
     def write(out: Writer, name: str) -> None:
         passing = " or ".join(test.format(name) for test in tests)
-        out.line(f"if not ({passing}): {name} = {out.bind(step)}({name})")
+        with out.block(f"if not ({passing})"):
+            done(out, name)
 
     return write
 
@@ -190,11 +212,12 @@ def _chain(code: Code, links: list[Link], flat: bool, falsy: bool) -> Code:
     def write(out: Writer) -> str:
         name = out.temp(code.put(out))
         depth = out.depth
-        for group in groups:
+        for index, group in enumerate(groups):
             if group[0].sees_null or out.depth - depth >= _DEEPEST_CHAIN:
                 out.depth = depth
             if not group[0].sees_null:
-                out.line(f"if {name} is not None:")
+                spared = index > 0 and all(link.sifts for rest in groups[index - 1 :] for link in rest)
+                out.line(f"if {_worth(name)}:" if spared else f"if {name} is not None:")
                 out.depth += 1
             if group[0].text:
                 _write_texts(out, name, group)
@@ -204,6 +227,11 @@ def _chain(code: Code, links: list[Link], flat: bool, falsy: bool) -> Code:
         return name
 
     return Code(write, flat=flat, falsy=falsy)
+
+
+def _worth(name: str) -> str:
+    """The test before functions that sift, up to the end of a chain: not null, and no map in which nothing is left."""
+    return f"{name} or {name} is not None and type({name}) is not dict"
 
 
 def _grouped(links: list[Link]) -> list[list[Link]]:

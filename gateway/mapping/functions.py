@@ -24,6 +24,8 @@ import orjson
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What a function raises when it cannot do its work; also UnicodeError, a ValueError."""
 Work = Callable[[Any], Any]
+TEXTS = frozenset((str,))
+"""`TEXTS.issuperset(map(type, values))`: whether all of some values are text, without a loop in Python."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ EMPTY_HASHES = frozenset(
 )
 """MD5, SHA-1 and SHA-256 of the empty text."""
 _EMAIL = re.compile(r"[^@\s,;<>()]+@[^@\s,;<>()]+\.[^@\s,;<>().]{2,}")
+_PLAIN_EMAIL = re.compile(r"[a-z0-9_.+-]+@[a-z0-9.-]+\.[a-z]{2,}")
+"""What most addresses look like: each of them is one for _EMAIL, which looks longer at every character."""
 _GMAIL = ("gmail.com", "googlemail.com")
 _EXTENSION = re.compile(r"\s*(?:ext\.?|x|#|;)\s*\d", re.IGNORECASE)
 _NO_EXTENSION = re.compile(r"[-+0-9 ()./]+")
@@ -70,6 +72,8 @@ def _email(text: str) -> tuple[str, str] | None:
 
 
 def _address(text: str) -> str | None:
+    if _PLAIN_EMAIL.fullmatch(text) and len(text) <= 320 and ".." not in text:
+        return text
     if not _EMAIL.fullmatch(text):
         text = "".join(text.split())
         if not _EMAIL.fullmatch(text):

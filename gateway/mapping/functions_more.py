@@ -10,6 +10,7 @@ from gateway.mapping.functions_text import sha256_hex
 
 MAX_TEXT = 8192
 """Longer texts match no pattern, so that no pattern can take long over what a visitor sent."""
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def _pattern(given: Any) -> re.Pattern[str]:
@@ -29,8 +30,8 @@ def _count(given: Any) -> int:
 @function("text", "matches:'[0-9]+'", fewest=1, most=1, each=True, counts=False)
 def matches(pattern: Any) -> Work:
     """The text where the whole of it matches a regular expression, else null."""
-    compiled = _pattern(pattern)
-    return lambda text: text if len(text) <= MAX_TEXT and compiled.fullmatch(text) else None
+    fits = _pattern(pattern).fullmatch
+    return lambda text: text if len(text) <= MAX_TEXT and fits(text) else None
 
 
 @function("text", "clip:100", fewest=1, most=1, counts=False)
@@ -63,6 +64,7 @@ def head(count: Any) -> Work:
 def lacking(*given: Any) -> Work:
     """The maps of a list that have none of these keys."""
     keys = [str(as_text(key)) for key in given]
+    first = keys[0]
 
     def lacks(one: Any) -> bool:
         if isinstance(one, dict):
@@ -73,7 +75,8 @@ def lacking(*given: Any) -> Work:
         return True
 
     def work(value: Any) -> list[Any]:
-        return [one for one in value if lacks(one)] if isinstance(value, list) else [value] if lacks(value) else []
+        ones = value if isinstance(value, list) else [value]
+        return [one for one in ones if not (type(one) is dict and one.get(first)) and lacks(one)]
 
     return work
 
@@ -97,6 +100,8 @@ def scalars(value: Any) -> Any:
 def nested(value: Any) -> list[Any]:
     """The lists and maps among the values of a map or the elements of a list."""
     inner = value.values() if isinstance(value, dict) else value
+    if _SCALARS.issuperset(map(type, inner)):
+        return []
     return [one for one in inner if isinstance(one, (dict, list))]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from gateway.mapping.functions import Work, as_text, function, is_empty, nothing, scalar_text, to_json, to_number
+from gateway.mapping.functions import TEXTS, Work, as_text, function, is_empty, nothing, scalar_text, to_json, to_number
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 HASH_LENGTHS = frozenset((32, 40, 64))
@@ -94,7 +94,9 @@ def join(separator: Any) -> Work:
 
     def work(value: Any) -> str | None:
         texts = value if isinstance(value, list) else [value]
-        return by.join(as_text(text) or "" for text in texts if not is_empty(text)) or None
+        if TEXTS.issuperset(map(type, texts)):
+            return by.join(filter(None, texts)) or None
+        return by.join([as_text(text) or "" for text in texts if not is_empty(text)]) or None
 
     return work
 
@@ -125,13 +127,12 @@ def json_(value: Any) -> str:
 
 
 def _hash(name: str, length: int) -> Callable[[str], str]:
-    make: Callable[[bytes], Any] = getattr(hashlib, name)
+    make: Callable[[bytes], hashlib._Hash] = getattr(hashlib, name)
 
     def work(text: str) -> str:
         if len(text) == length and _HEX.fullmatch(text):
             return text.lower()
-        digest: str = make(text.encode()).hexdigest()
-        return digest
+        return make(text.encode()).hexdigest()
 
     work.__doc__ = f"{name.upper()} in lower-case hex; a value that is {length} hex digits already passes, lower-cased."
     return work
@@ -181,7 +182,7 @@ def len_(value: Any) -> int:
 @function("list")
 def unique(value: Any) -> list[Any]:
     """A list without repetitions, in its order."""
-    if type(value) is list and {*map(type, value)} <= {str}:
+    if type(value) is list and TEXTS.issuperset(map(type, value)):
         return list(dict.fromkeys(value))
     seen: set[str] = set()
     kept = []
@@ -232,7 +233,12 @@ def pluck(key: Any) -> Work:
         return nothing
 
     def work(value: Any) -> list[Any]:
-        ones = [one for one in (value if isinstance(value, list) else [value]) if type(one) is dict]
-        return [inner for one in ones if (inner := one.get(name)) or not is_empty(inner)]
+        found = []
+        for one in value if isinstance(value, list) else (value,):
+            if type(one) is dict and name in one:
+                inner = one[name]
+                if inner or not is_empty(inner):
+                    found.append(inner)
+        return found
 
     return work

@@ -10,7 +10,7 @@ from functools import lru_cache, wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import LARGEST, Work, as_text, function, is_empty, nothing, scalar_text, to_number
+from gateway.mapping.functions import LARGEST, TEXTS, Work, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -33,8 +33,6 @@ def _listwise(cast: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def work(value: Any) -> Any:
         if type(value) is not list:
             return cast(value)
-        if cast is as_text and {*map(type, value)} == {str} and "" not in value:
-            return value
         return [made for one in value if not is_empty(made := work(one))]
 
     return work
@@ -46,6 +44,8 @@ _texts = _listwise(as_text)
 @function("cast", name="str", passes=(str,))
 def str_(value: Any) -> Any:
     """As text: whole numbers without a point, booleans as true and false, maps as JSON; a list element by element."""
+    if type(value) is list and TEXTS.issuperset(map(type, value)) and "" not in value:
+        return value
     return _texts(value)
 
 
@@ -248,7 +248,13 @@ def pick(*given: Any) -> Work:
 def omit(*given: Any) -> Work:
     """A map (or each map in a list) without these keys; one list of keys may be given instead."""
     keys = frozenset(_keys(given))
-    return _maps(lambda one: {key: value for key, value in one.items() if key not in keys})
+
+    def without(one: Any) -> dict[str, Any]:
+        if type(one) is dict and keys.issuperset(one):
+            return {}
+        return {key: value for key, value in one.items() if key not in keys}
+
+    return _maps(without)
 
 
 @function("map", "rename:table", fewest=1, most=1, takes_table=True)

@@ -41,17 +41,19 @@ def _passing(step: Step, kinds: frozenset[type]) -> Step:
 
 def _whole(work: Callable[[Any], Any], count: Count | None, sees_null: bool) -> Callable[[Any], Any]:
     def step(value: Any) -> Any:
-        if value is None and not sees_null:
-            return None
-        try:
-            result = work(value)
-        except FAILURES:
-            result = None
-        if result is None and count is not None and not is_empty(value):
-            count()
-        return result
+        return None if value is None and not sees_null else _done(work, value, count)
 
     return step
+
+
+def _done(work: Callable[[Any], Any], value: Any, count: Count | None) -> Any:
+    try:
+        result = work(value)
+    except FAILURES:
+        result = None
+    if result is None and count is not None and not is_empty(value):
+        count()
+    return result
 
 
 def _each(work: Callable[[str], Any], count: Count | None) -> Callable[[Any], Any]:
@@ -100,4 +102,8 @@ def late(known: Function, context: Context) -> Callable[..., Any]:
 def timed(known: Function, context: Context) -> Callable[[Any, float], Any]:
     """A function that reads the time: called with the value and the time."""
     count, build, sees_null = counter(known, context), known.build, known.sees_null
-    return lambda value, now: _whole(build(now), count, sees_null)(value)
+
+    def run(value: Any, now: float) -> Any:
+        return None if value is None and not sees_null else _done(build(now), value, count)
+
+    return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.mapping.functions import is_empty
@@ -35,11 +35,21 @@ def walk(value: Any, steps: Sequence[str | int]) -> Any:
 def prune(value: Any) -> Any:
     """The value without empties at any depth; itself where there are none. A hit's tree is at most 32 deep."""
     if isinstance(value, dict):
-        if any(isinstance(inner, (dict, list)) or is_empty(inner) for inner in value.values()):
+        if _prunable(value.values()):
             return {key: kept for key, inner in value.items() if not is_empty(kept := prune(inner))}
-    elif isinstance(value, list) and any(isinstance(inner, (dict, list)) or is_empty(inner) for inner in value):
+    elif isinstance(value, list) and _prunable(value):
         return [kept for inner in value if not is_empty(kept := prune(inner))]
     return value
+
+
+def _prunable(values: Iterable[Any]) -> bool:
+    """Whether one of the values is empty, or can hold empties."""
+    for inner in values:
+        if type(inner) is str and inner:
+            continue
+        if isinstance(inner, (dict, list)) or is_empty(inner):
+            return True
+    return False
 
 
 def elements(value: Any) -> list[Any]:
