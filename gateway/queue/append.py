@@ -7,12 +7,13 @@ whole group are remembered with one `insert or ignore`; only when it ignored som
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.event import CUSTOM
 from gateway.outcomes import Ending, Outcome, Receipt
 from gateway.queue import contexts
 from gateway.queue.base import NewEvent
+from gateway.queue.newest import Row
 from gateway.queue.schema import LOGGED_CODE, NO_LANE, SHIFT, checksum, weight
 from gateway.queue.stage import Stage
 
@@ -30,34 +31,33 @@ def append(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     receipts = _receipts(stage, events)
     contexts.keep(stage, events)
     rows: list[_Row] = []
+    newest: list[tuple[int, Row]] = []
     counts: dict[tuple[int, str], int] = {}
     name, source, state = "", 0, None
     for event, receipt in zip(events, receipts, strict=True):
-        if state is None or event.source != name:
-            name = event.source
-            source = stage.source_id(name)
+        of, _, label, event_id, body, received, _, _, _ = event
+        if state is None or of != name:
+            name, source = of, stage.source_id(of)
             state = stage.source(source)
         state.accepted += 1
         if receipt is not Receipt.LOGGED:
             _keep_duplicate(stage, source, event, receipt)
             continue
-        state.head += 1
-        state.bytes += weight(event.id, event.body)
-        rows.append(_log_row(source << SHIFT | state.head, event))
-        counts[(source, event.label)] = counts.get((source, event.label), 0) + 1
+        state.head = number = state.head + 1
+        state.bytes += weight(event_id, body)
+        id_, received = source << SHIFT | number, float(received)
+        rows.append((id_, received, label, event_id, body, checksum(id_, received, label, event_id, body)))
+        newest.append((id_, (received, label, body)))
+        key = (source, label)
+        counts[key] = counts.get(key, 0) + 1
     if rows:
         stage.db.executemany(_LOG, rows)
-        stage.new_rows += [(row[0], (row[1], row[2], row[4])) for row in rows]
+        stage.new_rows += newest
     for (source, label), n in counts.items():
         stage.source(source).logged += n
         stage.count(NO_LANE, source, label, LOGGED_CODE, n)
         stage.logged.add(source)
     return receipts
-
-
-def _log_row(id_: int, event: NewEvent) -> _Row:
-    received = float(event.received)
-    return id_, received, event.label, event.id, event.body, checksum(id_, received, event.label, event.id, event.body)
 
 
 def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
@@ -75,17 +75,19 @@ def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     return receipts
 
 
-def _numbered(stage: Stage, events: Sequence[NewEvent]) -> Iterable[tuple[int, str, str, bytes, float, int]]:
-    heads: dict[str, int] = {}
-    sources: dict[str, int] = {}
-    for event in events:
-        name = event.source
-        if name not in heads:
-            sources[name] = source = stage.source_id(name)
-            heads[name] = stage.source(source).head
-        heads[name] += 1
-        if event.deduplicate:
-            yield sources[name], event.id, event.name, event.digest, event.received, heads[name]
+def _numbered(stage: Stage, events: Sequence[NewEvent]) -> list[tuple[int, str, str, bytes, float, int]]:
+    rows = []
+    heads: dict[int, int] = {}
+    current, source, number = "", 0, 0
+    for name, event_name, _, event_id, _, received, deduplicate, digest, _ in events:
+        if name != current:
+            heads[source] = number
+            current, source = name, stage.source_id(name)
+            number = heads[source] if source in heads else stage.source(source).head
+        number += 1
+        if deduplicate:
+            rows.append((source, event_id, event_name, digest, received, number))
+    return rows
 
 
 def _receipts_one_by_one(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:

@@ -7,7 +7,7 @@ it), so what is here is what the log has.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MOST_BYTES = 8 << 20
 OVERHEAD = 300
@@ -25,11 +25,12 @@ class Newest:
         self._bytes = 0
         self._most = most_bytes
 
-    def add(self, id_: int, row: Row) -> None:
-        """Keep a row that was just committed."""
-        self._rows[id_] = row
-        self._order.append(id_)
-        self._bytes += len(row[2]) + OVERHEAD
+    def add(self, rows: Sequence[tuple[int, Row]]) -> None:
+        """Keep rows that were just committed, each under its id."""
+        for id_, row in rows:
+            self._rows[id_] = row
+            self._order.append(id_)
+            self._bytes += len(row[2]) + OVERHEAD
         while self._bytes > self._most:
             self.drop((self._order.popleft(),))
 

@@ -153,8 +153,7 @@ class Stage:
         for (subject, purpose), times in self.withdrawn.items():
             memory.withdrawals.setdefault(subject, {})[purpose] = times
         memory.firing_bytes += self.firing_bytes
-        for id_, row in self.new_rows:
-            memory.newest.add(id_, row)
+        memory.newest.add(self.new_rows)
         memory.newest.drop(self.old_rows)
         self._land()
 
