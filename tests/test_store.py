@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from threading import get_ident
 
 import orjson
 import pytest
@@ -275,6 +276,28 @@ async def test_written_store_holds_the_same_and_syncs_soon_after(tmp_path: Path,
     async with opened(tmp_path) as store:
         assert store._core.db.connection.execute("pragma synchronous").fetchone() == (2,)
         assert {c.logged for c in (await store.audit()).sources} == {3}
+
+
+async def test_hits_that_come_in_turn_after_turn_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.queue.writer.JOIN", 5.0)
+    commits: list[str] = []
+    async with opened(tmp_path, hook=lambda step: commits.append(step) if step == "commit" else None) as store:
+        answers = []
+        for one in events(20):
+            answers.append(asyncio.ensure_future(store.append([one])))
+            await asyncio.sleep(0)
+        started = time.monotonic()
+        assert await asyncio.gather(*answers) == [[Receipt.LOGGED]] * 20
+        assert time.monotonic() - started < 2, "nobody waits for hits that do not come"
+        assert len(commits) == 1
+
+
+@pytest.mark.parametrize(("ack", "on_loop"), [("durable", False), ("written", True)])
+async def test_only_a_commit_that_syncs_needs_a_thread(tmp_path: Path, ack: str, on_loop: bool) -> None:
+    threads: list[int] = []
+    async with opened(tmp_path, ack=ack, hook=lambda step: threads.append(get_ident()) if step == "commit" else None) as store:
+        await store.append(events(3))
+        assert [thread == get_ident() for thread in threads] == [on_loop]
 
 
 # lanes

@@ -104,7 +104,9 @@ class SqliteStore:
         self._checkpointer = Checkpointer(self._folder.file)
         self._checkpointer.start()
         self._waiters = Waiters(self._core.memory, self._clock)
-        self._writer = Writer(self._core, self._folder, self._checkpointer, self._thread, self._applied)
+        self._writer = Writer(
+            self._core, self._folder, self._checkpointer, self._thread, self._applied, synced=not self._written
+        )
         self._writer.start()
         self._housekeeping = Housekeeping(self._writer, self._limits)
         if not self._folder.reserve():
