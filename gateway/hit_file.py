@@ -13,12 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from multidict import CIMultiDict
-
 from gateway.config.models import Gateway
 from gateway.errors import GatewayError, Refused, RefusedReason
 from gateway.links import unverified
-from gateway.receive.clean import clean_headers, clean_query
+from gateway.receive.clean import add_line, clean_headers, clean_query
 from gateway.receive.client import Proxies
 from gateway.receive.cors import Origins
 from gateway.receive.encoding import coding_of, decode
@@ -30,7 +28,7 @@ from gateway.receive.sources import Speaker, Speakers, bearer_of, key_of
 from gateway.receive.visit import BROWSER
 
 METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ")
-_FORWARDED = ("X-Forwarded-For", "Forwarded")
+_FORWARDED = ("x-forwarded-for", "forwarded")
 _PROXY = "127.0.0.1"
 """The peer that stands in for the proxy which handed a forwarded request over."""
 
@@ -41,7 +39,7 @@ class RawRequest:
 
     method: str
     target: str
-    headers: CIMultiDict[str]
+    headers: dict[str, str]
     body: bytes
 
 
@@ -63,15 +61,15 @@ def parse_request(raw: bytes) -> RawRequest:
     words = line.split()
     if len(words) < 2 or not words[0].isalpha() or not words[1].startswith(("/", "http://", "https://")):
         raise GatewayError("the file does not begin with a request line such as: POST /v1/events HTTP/1.1")
-    headers: CIMultiDict[str] = CIMultiDict()
+    headers: dict[str, str] = {}
     for number, one in enumerate(rest, 2):
         name, colon, value = one.partition(":")
         if not colon or not name.strip():
             raise GatewayError(f"line {number} of the file is no header: it has no colon")
-        headers.add(name.strip(), value.strip())
+        add_line(headers, name.strip().lower(), value.strip())
     if "://" in words[1]:
-        headers.setdefault("Host", words[1].split("://", 1)[1].partition("/")[0])
-    return RawRequest(words[0].upper(), words[1], headers, _cut(body, headers.get("Content-Length", "")))
+        headers.setdefault("host", words[1].split("://", 1)[1].partition("/")[0])
+    return RawRequest(words[0].upper(), words[1], headers, _cut(body, headers.get("content-length", "")))
 
 
 def _cut(body: bytes, length: str) -> bytes:

@@ -8,7 +8,6 @@ clean already, nearly always, is passed on as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
 _ESCAPED_CONTROL = re.compile(r"%(?:0[0-8b-f]|1[0-9a-f]|7f)", re.IGNORECASE)
@@ -33,17 +32,16 @@ def clean_query(query: str) -> str:
     return query
 
 
-def clean_headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Lower-case names to clean values; repeated lines are joined by `, `, cookies by `; `."""
+def add_line(headers: dict[str, str], name: str, value: str) -> None:
+    """Add a header line to those of a request: names in lower case, repeated lines joined by `, `, cookies by `; `."""
+    if name in headers:
+        value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
+    headers[name] = value
+
+
+def clean_headers(given: dict[str, str]) -> dict[str, str]:
+    """The headers with clean values; the very ones where they are clean."""
     together = "".join(given.values())
     if together.isascii() and together.isprintable():
-        headers = {name.lower(): value for name, value in given.items()}
-        if len(headers) == len(given):
-            return headers
-    headers = {}
-    for name, value in given.items():
-        name, value = name.lower(), clean_text(value)
-        if name in headers:
-            value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
-        headers[name] = value
-    return headers
+        return given
+    return {name: clean_text(value) for name, value in given.items()}

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from multidict import MultiMapping
-
 from gateway.config.lookups import Geo
 from gateway.receive.proxies import CLOUDFLARE, PRIVATE, Address, Networks, cloudfront_ranges, parse_address
 
@@ -34,8 +32,8 @@ _REGION = re.compile(r"[A-Z0-9]{1,4}")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,"]*)\s*([;,]|$)')
 
-Headers = MultiMapping[str]
-"""Case-insensitive, with repeated lines."""
+Headers = Mapping[str, str]
+"""Names in lower case, repeated lines joined (gateway/receive/clean.py)."""
 
 
 class Client(NamedTuple):
@@ -73,16 +71,17 @@ class Proxies:
         self._edges = bool(cloudflare or cloudfront)
         self._cloudflare, self._cloudfront = Networks(cloudflare), Networks(cloudfront)
         self._known: dict[str, tuple[str, bool]] = {}
-        self._country_header, self._region_header = geo.country_header, geo.region_header
-        self._city_header = geo.city_header
+        self._country_header, self._region_header, self._city_header = [
+            name.lower() if name else name for name in (geo.country_header, geo.region_header, geo.city_header)
+        ]
 
     def client(self, peer: str | None, headers: Headers) -> Client:
         """Who sent the request that came from the socket address `peer`."""
-        host = headers.get("Host", "")
+        host = headers.get("host", "")
         address, trusted = self._read(peer or "")
         if not trusted:
             suspect = (
-                ("X-Forwarded-For" in headers or "Forwarded" in headers) and address != "" and not self.is_visitor(address)
+                ("x-forwarded-for" in headers or "forwarded" in headers) and address != "" and not self.is_visitor(address)
             )
             return Client(None if suspect else address or None, host, suspect=suspect)
         return self._behind(address, host, headers)
@@ -121,11 +120,9 @@ class Proxies:
         if server is None:
             return None
         if server in self._cloudflare:
-            values = headers.getall("CF-Connecting-IP", ())
-            stated = parse_address(values[0]) if len(values) == 1 else None
+            stated = parse_address(headers.get("cf-connecting-ip", ""))
         elif server in self._cloudfront:
-            values = headers.getall("CloudFront-Viewer-Address", ())
-            stated = _viewer_address(values[0]) if len(values) == 1 else None
+            stated = _viewer_address(headers.get("cloudfront-viewer-address", ""))
         return str(stated) if stated else None
 
     def _walk(self, hops: Sequence[str], peer: str) -> tuple[int, str, bool]:
@@ -154,26 +151,24 @@ class Proxies:
 
 
 _PRIVATE = Networks(PRIVATE)
+_BOT_HEADERS = frozenset({"x-device-bot-score", "cf-bot-score", "cf-verified-bot"})
 
 
 def _chain(headers: Headers) -> tuple[list[str], list[str], list[str]]:
     """(for, host, proto) entries in the order in which the proxies added them."""
-    lines = headers.getall("X-Forwarded-For", ())
-    if not lines and "Forwarded" in headers:
-        elements = list(_elements(",".join(headers.getall("Forwarded", ()))))
+    chain = headers.get("x-forwarded-for")
+    if chain is None and "forwarded" in headers:
+        elements = list(_elements(headers["forwarded"]))
         return (
             [element.get("for", "") for element in elements],
             [element.get("host", "") for element in elements],
             [element.get("proto", "") for element in elements],
         )
-    hosts, protos = headers.getall("X-Forwarded-Host", ()), headers.getall("X-Forwarded-Proto", ())
-    return _entries(lines), _entries(hosts), _entries(protos)
+    return _entries(chain), _entries(headers.get("x-forwarded-host")), _entries(headers.get("x-forwarded-proto"))
 
 
-def _entries(lines: Sequence[str]) -> list[str]:
-    if len(lines) == 1 and "," not in lines[0]:
-        return [lines[0].strip()]
-    return [entry.strip() for entry in ",".join(lines).split(",")] if lines else []
+def _entries(listed: str | None) -> list[str]:
+    return [] if listed is None else [entry.strip() for entry in listed.split(",")]
 
 
 def _elements(text: str) -> Iterator[Mapping[str, str]]:
@@ -219,6 +214,8 @@ def _bot_score(headers: Headers) -> int:
     headers", https://developers.cloudflare.com/bots/concepts/bot-score/) goes from 1, a bot, to 99, a person, and everything
     below 30 is likely automated; `cf-verified-bot` marks crawlers that it knows.
     """
+    if _BOT_HEADERS.isdisjoint(headers):
+        return 0
     score = _number(headers.get("x-device-bot-score", ""))
     if headers.get("cf-verified-bot", "").lower() == "true":
         return 100

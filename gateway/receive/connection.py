@@ -19,10 +19,10 @@ from collections import deque
 from typing import Protocol
 
 import httptools
-from multidict import CIMultiDict
 
 from gateway.errors import Refused, RefusedReason, TooLarge
 from gateway.meter import Meter
+from gateway.receive.clean import add_line
 from gateway.receive.replies import Reply, error_reply
 from gateway.receive.request import Request
 
@@ -92,16 +92,16 @@ class Connection(asyncio.Protocol):
         self._idle_since: float | None = None
         self._idle_seconds = 0.0
         self._in_head = False
-        self._head_bytes = self._kept = 0
+        self._head_bytes = self._kept = self._lines = 0
         self._target = b""
-        self._lines: list[tuple[str, str]] = []
+        self._headers: dict[str, str] = {}
         self._arriving: Request | None = None
         self._offered: Request | None = None
         self._waiting: deque[Request] = deque()
         self._answered: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._refusal: Reply | None = None
-        self._deaf = self._unreadable = False
+        self._deaf = self._unreadable = self._reading_paused = False
 
     @property
     def idle(self) -> bool:
@@ -178,7 +178,8 @@ class Connection(asyncio.Protocol):
         if self._answered is None:
             if self._rest_since is None and (self._waiting or self._refusal):
                 self._go_on()
-        elif self._waiting and self.transport is not None:
+        elif self._waiting and not self._reading_paused and self.transport is not None:
+            self._reading_paused = True
             self.transport.pause_reading()
 
     def _parse(self, data: bytes) -> bytes:
@@ -229,7 +230,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
-        self._target, self._lines, self._kept = b"", [], 0
+        self._target, self._headers, self._lines, self._kept = b"", {}, 0, 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -239,10 +240,15 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer, after a chunked body
-        self._kept += len(name) + len(value)
-        if len(name) + len(value) > MAX_LINE or len(self._lines) >= MAX_HEADERS or self._kept > MAX_HEAD:
+        size = len(name) + len(value)
+        self._kept += size
+        self._lines += 1
+        if size > MAX_LINE or self._lines > MAX_HEADERS or self._kept > MAX_HEAD:
             raise _Refused(LONG_HEADER)
-        self._lines.append((name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")))
+        key = name.decode("latin-1").lower()
+        if key == "host" and key in self._headers:
+            raise _Refused(BAD_REQUEST)
+        add_line(self._headers, key, value.decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
         self._in_head, self.head_since, self._idle_since = False, None, None
@@ -250,13 +256,12 @@ class Connection(asyncio.Protocol):
             self._arriving, self._offered = self._offered, None
             return
         parser = self._parser
-        headers = CIMultiDict(self._lines)
         method = parser.get_method().decode("ascii")
         target = self._target.decode("utf-8", "surrogateescape")
         keep = parser.should_keep_alive() and method != "CONNECT"
-        request = Request(method, target, parser.get_http_version(), headers, self.peer, keep_alive=keep, write=self._write)
-        if len(headers.getall("host", ())) > 1:
-            raise _Refused(BAD_REQUEST)
+        request = Request(
+            method, target, parser.get_http_version(), self._headers, self.peer, keep_alive=keep, write=self._write
+        )
         if method != "CONNECT" and parser.should_upgrade():
             self._offered = request
         else:
@@ -301,7 +306,8 @@ class Connection(asyncio.Protocol):
             self.close()
         elif not self._in_head:
             self._idle_since = self._loop.time()
-        if not self._waiting:
+        if self._reading_paused and not self._waiting:
+            self._reading_paused = False
             self.transport.resume_reading()
 
     async def _serve(self, request: Request) -> None:

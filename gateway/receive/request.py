@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from multidict import CIMultiDict
-
 from gateway.receive.limits import MAX_BODY
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -15,9 +13,10 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Request:
     """What a client asks. Text keeps bytes that are no UTF-8 as lone surrogates (gateway/receive/clean.py washes them).
 
-    `target` is the request target as it came, `version` `1.1` or what else was said, `remote` the address of the socket,
-    `keep_alive` whether the client wants the connection kept. `whole` tells that the body has come to its end, `broken` that it
-    never will; `size` is how much of it came, of which what exceeds the limit is not kept.
+    `headers` have names in lower case, with repeated lines joined; `target` is the request target as it came, `version` `1.1`
+    or what else was said, `remote` the address of the socket, `keep_alive` whether the client wants the connection kept.
+    `whole` tells that the body has come to its end, `broken` that it never will; `size` is how much of it came, of which what
+    exceeds the limit is not kept.
     """
 
     __slots__ = (
@@ -30,7 +29,7 @@ class Request:
         method: str,
         target: str,
         version: str,
-        headers: CIMultiDict[str],
+        headers: dict[str, str],
         remote: str,
         *,
         keep_alive: bool = True,

@@ -123,8 +123,8 @@ class Rules:
         return visit.hit(Speaker(link.source), payload, hasty=self.links.hasty(link, visit.client.ip, visit.received))
 
     def preflight(self, row: Row, headers: Mapping[str, str], host: str, query: str) -> tuple[Reply, bytes]:
-        """The answer to OPTIONS on a row, with its CORS lines; `headers` may be named in any case."""
-        origin, asked = headers.get("Origin"), headers.get("Access-Control-Request-Headers", "").strip()
+        """The answer to OPTIONS on a row, with its CORS lines."""
+        origin, asked = headers.get("origin"), headers.get("access-control-request-headers", "").strip()
         methods = ", ".join((*row.methods, "OPTIONS"))
         if isinstance(row, Service) and row.public:
             return granted(methods, asked), ANY_ORIGIN
