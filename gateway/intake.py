@@ -120,31 +120,44 @@ class DurableIntake:
         """Some events of a hit, ready to be stored; stage by stage, since what just ran costs two thirds the next time."""
         normals = [raw if isinstance(raw, Refused) else normalise(raw, hit, now) for raw in raws]
         fit = [one for one in normals if not isinstance(one, Refused)]
-        told = [self._told(one, hit) for one in fit]
-        self._count(hit.source, fit)
-        suspicions = self._pace.suspicions(hit) if fit else ()
+        if not fit:
+            return [one for one in normals if isinstance(one, Refused)]
+        told = self._looked_at(fit, hit)
+        suspicions = self._pace.suspicions(hit)
         for one in fit:
             complete(one.data, hit, suspicions, self._known)
         for one, of_checkout in zip(fit, told, strict=True):
             one.data = self._settle_consent(one.data, hit, visitor, of_checkout.signals)
-        finished = (self._finished(one, hit, of_checkout.named) for one, of_checkout in zip(fit, told, strict=True))
-        return [one if isinstance(one, Refused) else next(finished) for one in normals]
+        finished = [self._finished(one, hit, of_checkout.named) for one, of_checkout in zip(fit, told, strict=True)]
+        if len(fit) == len(normals):
+            return finished
+        rest = iter(finished)
+        return [one if isinstance(one, Refused) else next(rest) for one in normals]
 
-    def _count(self, source: str, normals: Sequence[Normalised]) -> None:
+    def _looked_at(self, fit: Sequence[Normalised], hit: Hit) -> list[_Told]:
+        """Count the events of a hit and what they lost; returns what is told of each by its checkout."""
         counts: dict[str, int] = {}
-        for normal in normals:
-            for field in normal.dropped:
-                self._meter.dropped(source, field)
-            dialect = normal.data["dialect"]
+        told = []
+        for one in fit:
+            if one.dropped:
+                for field in one.dropped:
+                    self._meter.dropped(hit.source, field)
+            dialect = one.data["dialect"]
             counts[dialect] = counts.get(dialect, 0) + 1
+            told.append(self._told(one, hit))
         for dialect, count in counts.items():
-            self._meter.received(source, dialect, count)
+            self._meter.received(hit.source, dialect, count)
+        return told
 
     def _told(self, normal: Normalised, hit: Hit) -> _Told:
         """Take the tokens out of an event; a shop's also gets what the browser of its checkout said."""
-        data, salt = normal.data, self._store.salt
+        data = normal.data
         shop = data["dialect"] in SHOPS
-        named = checkout.keys(salt, hit.source, data) if shop or (hit.browser and hit.source in self._shops) else ()
+        if not shop and not (hit.browser and hit.source in self._shops):
+            normal.data = checkout.without_tokens(data)
+            return _NOTHING_TOLD
+        salt = self._store.salt
+        named = checkout.keys(salt, hit.source, data)
         normal.data = data = checkout.without_tokens(data)
         if not named:
             return _NOTHING_TOLD

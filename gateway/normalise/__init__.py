@@ -181,7 +181,7 @@ def _client_id(value: Any, dropped: list[str]) -> str | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if abs(value) < 2**64 else None
-    if isinstance(value, str) and len(value) <= MAX_ID and value.strip() and values.is_printable(value):
+    if isinstance(value, str) and len(value) <= MAX_ID and values.is_printable(value) and not value.isspace():
         return value
     dropped.append("id")
     return None

@@ -31,6 +31,7 @@ _BRACKETS = MAX_DEPTH // 2
 """Up to so many in a value of the site's own, the event cannot be nested too deep."""
 _SURE = 1e9
 """Below it `is_rounded` is one line, which stands where numbers are checked."""
+_WHOLE = int(LIMIT)
 _WORDS = frozenset(get_args(event.Choice))
 _PURPOSES = frozenset(PURPOSES)
 Check = Callable[[Any], bool]
@@ -98,7 +99,7 @@ def _of_section(shape: Any, *, is_open: bool) -> Check:
                 if kind is float and -_SURE < value < _SURE:
                     if ((value * 1e6 + TO_WHOLE) - TO_WHOLE) / 1e6 != value:
                         return False
-                elif not _is_number(value):
+                elif (kind is not int or not -_WHOLE <= value <= _WHOLE) and not _is_number(value):
                     return False
             elif key in others:
                 if not others[key](value):

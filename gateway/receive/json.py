@@ -17,7 +17,7 @@ from gateway.errors import Malformed, Refused, TooLarge
 from gateway.receive.body import check_count, event_name, parse, too_large
 from gateway.receive.hit import Hit, RawEvent
 
-_OURS = frozenset({"v", "name", "id", "time", "received", "source", "dialect"})
+_OURS = frozenset({"v", "received", "source", "dialect"})
 
 
 def decode(hit: Hit) -> list[RawEvent | Refused]:
@@ -41,13 +41,16 @@ def _entries(body: Any) -> list[Any]:
 
 
 def _event(entry: Any, body: bytes) -> RawEvent | Refused:
+    """What was parsed for this hit is nobody else's: what is left of it is the event's data."""
     if not isinstance(entry, dict):
         return Malformed("an event must be an object")
     if too_large(entry, body):
         return TooLarge("the event is over 64 KiB")
     try:
-        name = event_name(entry.get("name"))
+        name = event_name(entry.pop("name", None))
     except Malformed as refused:
         return refused
-    data = {key: value for key, value in entry.items() if key not in _OURS}
-    return RawEvent("json", name, data, id=entry.get("id"), time=entry.get("time"))
+    id_, time = entry.pop("id", None), entry.pop("time", None)
+    if not _OURS.isdisjoint(entry):
+        entry = {key: value for key, value in entry.items() if key not in _OURS}
+    return RawEvent("json", name, entry, id_, time)
