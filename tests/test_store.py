@@ -278,6 +278,16 @@ async def test_written_store_holds_the_same_and_syncs_soon_after(tmp_path: Path,
         assert {c.logged for c in (await store.audit()).sources} == {3}
 
 
+async def test_a_new_source_outlives_a_repeat_in_its_first_group(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        first = await store.append([*events(2), event("e-000000"), event("other", source="news")])
+        assert first == [Receipt.LOGGED, Receipt.LOGGED, Receipt.SAME, Receipt.LOGGED]
+    async with opened(tmp_path) as store:
+        assert await store.append([event("e-000001"), event("other", source="news")]) == [Receipt.SAME] * 2
+        found = {one.source: (one.accepted, one.logged, one.same) for one in (await store.audit()).sources}
+        assert found == {"shop": (4, 2, 2), "news": (2, 1, 1)}
+
+
 async def test_hits_that_come_in_turn_after_turn_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.queue.writer.JOIN", 5.0)
     commits: list[str] = []

@@ -65,6 +65,8 @@ def _receipts(stage: Stage, events: Sequence[NewEvent]) -> list[Receipt]:
     known = sum(event.deduplicate for event in events)
     if not known:
         return [Receipt.LOGGED] * len(events)
+    for name in {event.source for event in events}:
+        stage.source_id(name)  # a new source must outlive the roll-back
     stage.db.execute("savepoint ids")
     if stage.db.executemany(_SEEN, _numbered(stage, events)) != known:
         stage.db.execute("rollback to ids")
