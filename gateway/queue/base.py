@@ -15,7 +15,7 @@ The equations (design §0.3), counted and checked by `audit`:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -254,8 +254,8 @@ class Store(Protocol):
     async def close(self) -> None:
         """Commit what was handed in, stop the writer, let go of the folder."""
 
-    async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
-        """Store a hit's events in one transaction. Raises QueueFull (nothing stored)."""
+    def append(self, events: Sequence[NewEvent]) -> Awaitable[list[Receipt]]:
+        """Store a hit's events in one transaction. Raises QueueFull (nothing stored), at once or when awaited."""
 
     def contexts(self, keys: Sequence[bytes], since: float) -> Mapping[bytes, Context]:
         """The contexts kept under these keys since a time (wall clock), by key."""

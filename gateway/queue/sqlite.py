@@ -150,14 +150,14 @@ class SqliteStore:
 
     # hits and lanes
 
-    async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
+    def append(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Receipt]]:
         """See base.Store.append."""
         used = self._core.memory.bytes
         if used > self._limits.bytes and not self._retaining.locked():
             self._keep(asyncio.ensure_future(self.retain()))
         if used > self._limits.bytes + self._limits.bytes // 4:
             raise QueueFull("the queue is over its byte limit", 5)
-        return await self._writer.append(events)
+        return self._writer.append(events)
 
     def contexts(self, keys: Sequence[bytes], since: float) -> Mapping[bytes, Context]:
         """See base.Store.contexts."""

@@ -7,23 +7,23 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gateway.config.models import Gateway
 from gateway.errors import GatewayError, QueueFull
 from gateway.meter import Meter
-from gateway.queue.base import Store
-from gateway.workers.receiver import STREAM_LIMIT
-from gateway.workers.wire import packed, read_frame
+from gateway.queue.base import NewEvent, Store
+from gateway.workers.remote import count, told
+from gateway.workers.wire import Frame, Link
 
 log = logging.getLogger(__name__)
 
 STATE_SECONDS = 0.25
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
-_METER_CALLS = frozenset({"request", "received", "refused", "ignored", "dropped"})
 
 
 class Receivers:
@@ -33,9 +33,9 @@ class Receivers:
         self._config, self._store, self._file, self._meter, self._ready = config, store, file, meter, ready
         self._listening: socket.socket | None = None
         self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._links: dict[int, asyncio.StreamWriter] = {}
+        self._links: dict[int, Link] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self.restarts = 0
 
@@ -104,47 +104,40 @@ class Receivers:
         )
         theirs.close()
         self._processes[number] = process
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=STREAM_LIMIT)
-        await self._serve(reader, writer)
-        return await process.wait()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello = await read_frame(reader)
-        if hello is None:
-            return
-        pid = int(hello[2])
-        writer.write(packed("welcome", 0, (self._store.salt, dict(self._store.withdrawals))))
-        writer.write(packed("state", 0, self._ready()))
-        self._links[pid] = writer
+        link = Link(lambda frame: self._take(link, process.pid, frame), lambda: self._lose(link))
+        await link.connect(ours)
         try:
-            while (frame := await read_frame(reader)) is not None:
-                kind, number, payload = frame
-                if kind == "meter":
-                    self._count(payload)
-                    continue
-                task = asyncio.create_task(self._answer(writer, kind, number, payload))
-                self._work.add(task)
-                task.add_done_callback(self._work.discard)
+            return await process.wait()
         finally:
-            self._links.pop(pid, None)
-            writer.close()
+            link.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter, kind: str, number: int, payload: Any) -> None:
-        try:
-            result = await self._do(kind, payload)
-        except QueueFull as error:
-            frame = packed("full", number, (str(error), error.retry_after))
-        except Exception:  # boundary: a receiver must get an answer to whatever it asked
-            log.exception("a receiver's call failed", extra={"call": kind})
-            frame = packed("failed", number, "the store could not take it; nothing was stored")
+    def _take(self, link: Link, pid: int, frame: Frame) -> None:
+        """Do what a frame asks for."""
+        kind, number, payload = frame
+        if kind == "meter":
+            count(self._meter, payload)
+        elif kind == "hello":
+            link.send("welcome", 0, (self._store.salt, dict(self._store.withdrawals)))
+            link.send("state", 0, self._ready())
+            self._links[pid] = link
         else:
-            frame = packed("done", number, result)
-        if not writer.is_closing():
-            writer.write(frame)
+            try:
+                asked = asyncio.ensure_future(self._do(kind, payload))
+            except QueueFull as error:
+                link.send("full", number, (str(error), error.retry_after))
+                return
+            self._work.add(asked)
+            asked.add_done_callback(partial(self._answer, link, kind, number))
 
-    async def _do(self, kind: str, payload: Any) -> Any:
+    def _lose(self, link: Link) -> None:
+        self._links = {pid: other for pid, other in self._links.items() if other is not link}
+
+    def _do(self, kind: str, payload: Any) -> Awaitable[Any]:
         if kind == "append":
-            return [str(receipt) for receipt in await self._store.append(payload)]
+            return self._store.append([NewEvent._make(event) for event in payload])
+        return self._choose(kind, payload)
+
+    async def _choose(self, kind: str, payload: Any) -> None:
         if kind == "withdraw":
             await self._store.withdraw(payload)
         elif kind == "lift":
@@ -152,12 +145,17 @@ class Receivers:
         else:
             raise GatewayError(f"a receiver asked for {kind}")
         self._broadcast("withdrawals", dict(self._store.withdrawals))
-        return None
 
-    def _count(self, calls: list[tuple[str, tuple[Any, ...]]]) -> None:
-        for method, arguments in calls:
-            if method in _METER_CALLS:
-                getattr(self._meter, method)(*arguments)
+    def _answer(self, link: Link, kind: str, number: int, asked: asyncio.Future[Any]) -> None:
+        self._work.discard(asked)
+        error = None if asked.cancelled() else asked.exception()
+        if isinstance(error, QueueFull):
+            link.send("full", number, (str(error), error.retry_after))
+        elif error is not None or asked.cancelled():  # a receiver must get an answer to whatever it asked
+            log.error("a receiver's call failed", exc_info=error, extra={"call": kind})
+            link.send("failed", number, "the store could not take it; nothing was stored")
+        else:
+            link.send("done", number, told(asked.result()) if kind == "append" else None)
 
     async def _tell(self) -> None:
         """Push what /readyz says whenever it changes."""
@@ -170,10 +168,8 @@ class Receivers:
             await asyncio.sleep(STATE_SECONDS)
 
     def _broadcast(self, kind: str, payload: Any) -> None:
-        frame = packed(kind, 0, payload)
-        for writer in list(self._links.values()):
-            if not writer.is_closing():
-                writer.write(frame)
+        for link in self._links.values():
+            link.send(kind, 0, payload)
 
 
 def bound(address: str) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -27,12 +26,11 @@ from gateway.plans import needs_by_source, prepare
 from gateway.receive.http import Door
 from gateway.receive.listener import Listener
 from gateway.workers.remote import AWAY, RelayedMeter, RemoteStore
-from gateway.workers.wire import packed, read_frame
+from gateway.workers.wire import Frame, Link
 
 log = logging.getLogger(__name__)
 
 METER_SECONDS = 0.5
-STREAM_LIMIT = 2**20
 
 
 class Receiver:
@@ -44,17 +42,20 @@ class Receiver:
         self._listening = listening
         self._meter = RelayedMeter()
         self._state: dict[str, Any] = {"ready": False, "reasons": [AWAY], "notes": []}
+        self._changed = asyncio.Event()
         self._stopping = False
 
     async def run(self, owner: socket.socket) -> None:
         """Serve until the owner says stop or is gone."""
-        reader, writer = await asyncio.open_unix_connection(sock=owner, limit=STREAM_LIMIT)
-        writer.write(packed("hello", 0, os.getpid()))
-        store = RemoteStore(writer, self._file)
-        welcome = await read_frame(reader)
-        if welcome is None:
+        loop = asyncio.get_running_loop()
+        self._welcome: asyncio.Future[bool] = loop.create_future()
+        self._stop: asyncio.Future[float] = loop.create_future()
+        link = Link(self._take, self._lose)
+        self._store = store = RemoteStore(link, self._file)
+        await link.connect(owner)
+        link.send("hello", 0, os.getpid())
+        if not await self._welcome:
             return
-        store.salt, store.withdrawals = welcome[2]
         clock = Clock.from_environment()
         known = read_lookups(self._config)
         self._intake = DurableIntake(self._config, store, self._needs(self._config), self._meter, clock, known)  # type: ignore[arg-type]
@@ -63,57 +64,60 @@ class Receiver:
         listener = Listener(self._door, self._config.listen, listening=self._listening)
         await listener.start()
         rest_collector()
-        relay = asyncio.create_task(self._relay(writer), name="meter-relay")
-        drain = await self._obey(reader, store)
+        relay = asyncio.create_task(self._relay(link), name="meter-relay")
+        reloads = asyncio.create_task(self._reload(), name="reloads")
+        drain = await self._stop
         await listener.stop(drain)
         store.lose()
-        relay.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await relay
-        self._send_meter(writer)
-        writer.close()
+        for task in (relay, reloads):
+            task.cancel()
+        await asyncio.gather(relay, reloads, return_exceptions=True)
+        self._send_meter(link)
+        link.close()
 
-    async def _obey(self, reader: asyncio.StreamReader, store: RemoteStore) -> float:
-        """Read what the owner says; returns the seconds to take hits for, once it says stop. 0 when it is gone."""
-        stop: float | None = None
-        while (frame := await read_frame(reader)) is not None:
-            kind, _, payload = frame
-            if store.take(frame):
-                continue
-            if kind == "state":
-                self._state = payload
-            elif kind == "withdrawals":
-                store.withdrawals = payload
-            elif kind == "reload":
-                await self._reload()
-            elif kind == "stop":
-                stop = payload
-                break
-        if stop is None:
-            store.lose()
-            self._state = {"ready": False, "reasons": [AWAY], "notes": []}
-            return 0.0
-        self._stopping = True
-        self._rest = asyncio.create_task(self._answers(reader, store), name="last-answers")
-        return stop
+    def _take(self, frame: Frame) -> None:
+        """Do what the owner says."""
+        kind, _, payload = frame
+        if self._store.take(frame):
+            return
+        if kind == "welcome":
+            self._store.salt, self._store.withdrawals = payload
+            self._welcome.set_result(True)
+        elif kind == "state":
+            self._state = payload
+        elif kind == "withdrawals":
+            self._store.withdrawals = payload
+        elif kind == "reload":
+            self._changed.set()
+        elif kind == "stop" and not self._stop.done():
+            self._stopping = True
+            self._stop.set_result(payload)
 
-    async def _answers(self, reader: asyncio.StreamReader, store: RemoteStore) -> None:
-        """While hits are still taken, their answers still come."""
-        while (frame := await read_frame(reader)) is not None:
-            store.take(frame)
+    def _lose(self) -> None:
+        """The owner is gone: take no hit any more, and end."""
+        self._store.lose()
+        self._state = {"ready": False, "reasons": [AWAY], "notes": []}
+        if not self._welcome.done():
+            self._welcome.set_result(False)
+        if not self._stop.done():
+            self._stop.set_result(0.0)
 
     async def _reload(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-            config = await loop.run_in_executor(None, load, Path(self._config.file))
-            needs = self._needs(config)
-            known = await loop.run_in_executor(None, read_lookups, config)
-        except ConfigErrors as error:
-            log.error("receiver did not reload; the old configuration stays", extra={"problems": str(error)})
-            return
-        self._config = config
-        self._intake.reconfigure(config, needs, known)
-        self._door.reconfigure(config)
+        """Read the configuration anew each time that the owner has."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                config = await loop.run_in_executor(None, load, Path(self._config.file))
+                needs = self._needs(config)
+                known = await loop.run_in_executor(None, read_lookups, config)
+            except ConfigErrors as error:
+                log.error("receiver did not reload; the old configuration stays", extra={"problems": str(error)})
+                continue
+            self._config = config
+            self._intake.reconfigure(config, needs, known)
+            self._door.reconfigure(config)
 
     @staticmethod
     def _needs(config: Gateway) -> dict[str, Any]:
@@ -123,15 +127,15 @@ class Receiver:
         reasons = ["stopping"] if self._stopping else self._state["reasons"]
         return {"ready": not reasons, "reasons": reasons, "notes": [*self._state["notes"], *self._door.notes()]}
 
-    async def _relay(self, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, link: Link) -> None:
         while True:
             await asyncio.sleep(METER_SECONDS)
-            self._send_meter(writer)
+            self._send_meter(link)
 
-    def _send_meter(self, writer: asyncio.StreamWriter) -> None:
-        calls = self._meter.drain()
-        if calls and not writer.is_closing():
-            writer.write(packed("meter", 0, calls))
+    def _send_meter(self, link: Link) -> None:
+        reports = self._meter.drain()
+        if reports:
+            link.send("meter", 0, reports)
 
 
 @click.command()

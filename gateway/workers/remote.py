@@ -1,6 +1,7 @@
 """The owner's store and meter, as a receiver has them: calls go over the Unix socket, few frames for many calls.
 
-What all hits of one turn of the loop want stored travels in one frame; withdrawals are a copy that the owner renews (the lanes
+What hits want stored gathers for as long as each turn of the loop brings more, a few milliseconds at most, and travels in one
+frame: a frame costs as much as ten hits. Withdrawals are a copy that the owner renews (the lanes
 ask the owner's own table before each request, so that a copy that is a moment old narrows nothing too late); contexts of
 checkouts are read from the store's file, which many may read.
 """
@@ -19,35 +20,38 @@ from gateway.meter import Meter
 from gateway.outcomes import Receipt
 from gateway.queue import contexts
 from gateway.queue.base import Context, NewEvent, Withdrawal
-from gateway.workers.wire import Frame, packed
+from gateway.queue.writer import QUIET_TURNS
+from gateway.workers.wire import Frame, Link
 
 AWAY = "the process that owns the store is away"
 RETRY_SECONDS = 1
+GATHER = 0.004
+"""Seconds for which hits are gathered that keep coming in."""
 
 
 class RemoteStore:
     """What a receiver's intake and consent route need of a Store (gateway/queue/base.py). Raises QueueFull like one."""
 
-    def __init__(self, writer: asyncio.StreamWriter, file: Path) -> None:
+    def __init__(self, link: Link, file: Path) -> None:
         self.salt = b""
         self.withdrawals: Mapping[bytes, Mapping[str, tuple[float, float]]] = {}
-        self._writer = writer
+        self._link = link
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._gathered: list[tuple[Sequence[NewEvent], asyncio.Future[list[Receipt]]]] = []
+        self._gathered: list[_Hit] = []
         self._reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
         self._gone = False
 
-    async def append(self, events: Sequence[NewEvent]) -> list[Receipt]:
+    def append(self, events: Sequence[NewEvent]) -> asyncio.Future[list[Receipt]]:
         """See Store.append; answered after the owner's commit."""
         if self._gone:
             raise QueueFull(AWAY, RETRY_SECONDS)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Receipt]] = loop.create_future()
         if not self._gathered:
-            loop.call_soon(self._send_gathered)
+            loop.call_soon(self._gather, loop, loop.time() + GATHER, 0, 0)
         self._gathered.append((events, future))
-        return await future
+        return future
 
     async def withdraw(self, withdrawals: Sequence[Withdrawal]) -> None:
         """See Store.withdraw."""
@@ -85,9 +89,17 @@ class RemoteStore:
         self._waiting, self._gathered = {}, []
         self._reader.close()
 
+    def _gather(self, loop: asyncio.AbstractEventLoop, until: float, seen: int, quiet: int) -> None:
+        """Once a turn of the loop: send what has gathered when no hit is on its way any more."""
+        quiet = quiet + 1 if len(self._gathered) == seen else 0
+        if quiet < QUIET_TURNS and loop.time() < until:
+            loop.call_soon(self._gather, loop, until, len(self._gathered), quiet)
+        elif self._gathered:
+            self._send_gathered()
+
     def _send_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
-        events = [event for some, _ in gathered for event in some]
+        events = [tuple(event) for some, _ in gathered for event in some]
         answer = self._begin("append", events)
         answer.add_done_callback(lambda done: _hand_out(done, gathered))
 
@@ -99,47 +111,84 @@ class RemoteStore:
     def _begin(self, kind: str, payload: Any) -> asyncio.Future[Any]:
         number = next(self._numbers)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(packed(kind, number, payload))
+        self._link.send(kind, number, payload)
         return future
 
 
-def _hand_out(done: asyncio.Future[Any], gathered: Sequence[tuple[Sequence[NewEvent], asyncio.Future[list[Receipt]]]]) -> None:
-    """Give each hit its own part of the answer."""
+_Hit = tuple[Sequence[NewEvent], asyncio.Future[list[Receipt]]]
+
+
+def _hand_out(done: asyncio.Future[int | list[str]], gathered: Sequence[_Hit]) -> None:
+    """Give each hit its own part of the answer (`told`)."""
     error = done.exception()
+    answer = 0 if error else done.result()
+    receipts = [Receipt.LOGGED] * answer if isinstance(answer, int) else [Receipt(one) for one in answer]
     at = 0
     for events, future in gathered:
-        receipts = None if error else [Receipt(one) for one in done.result()[at : at + len(events)]]
+        if not future.done():
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(receipts[at : at + len(events)])
         at += len(events)
-        if future.done():
-            continue
-        if receipts is None:
-            future.set_exception(error or QueueFull(AWAY, RETRY_SECONDS))
-        else:
-            future.set_result(receipts)
+
+
+def told(receipts: Sequence[Receipt]) -> int | list[str]:
+    """Receipts as they travel: how many, where all are the usual one."""
+    return len(receipts) if receipts.count(Receipt.LOGGED) == len(receipts) else [str(one) for one in receipts]
 
 
 class RelayedMeter(Meter):
-    """Gathers what a receiver reports; `flush` sends it to the owner, whose metrics are the only ones."""
+    """Adds up what a receiver reports until it goes to the owner, whose metrics are the only ones."""
 
     def __init__(self) -> None:
-        self._calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._requests: dict[tuple[str, int], list[float]] = {}
+        self._counts: dict[tuple[str, str, str, str], int] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        self._calls.append(("request", (route, status, seconds)))
+        self._requests.setdefault((route, status), []).append(seconds)
 
     def received(self, source: str, dialect: str, events: int) -> None:
-        self._calls.append(("received", (source, dialect, events)))
+        self._add(("received", source, dialect, ""), events)
 
     def refused(self, route: str, reason: str, events: int = 1) -> None:
-        self._calls.append(("refused", (route, reason, events)))
+        self._add(("refused", route, reason, ""), events)
 
     def ignored(self, source: str, route: str, reason: str) -> None:
-        self._calls.append(("ignored", (source, route, reason)))
+        self._add(("ignored", source, route, reason), 1)
 
     def dropped(self, source: str, field: str) -> None:
-        self._calls.append(("dropped", (source, field)))
+        self._add(("dropped", source, field, ""), 1)
 
-    def drain(self) -> list[tuple[str, tuple[Any, ...]]]:
-        """The calls since the last one."""
-        calls, self._calls = self._calls, []
-        return calls
+    def _add(self, key: tuple[str, str, str, str], n: int) -> None:
+        self._counts[key] = self._counts.get(key, 0) + n
+
+    def drain(self) -> Reports | None:
+        """What was reported since the last call."""
+        if not self._requests and not self._counts:
+            return None
+        reports = list(self._requests.items()), list(self._counts.items())
+        self._requests, self._counts = {}, {}
+        return reports
+
+
+Reports = tuple[list[tuple[tuple[str, int], list[float]]], list[tuple[tuple[str, str, str, str], int]]]
+"""The seconds of requests by (route, status), and counts by (method of Meter, its arguments)."""
+
+
+def count(meter: Meter, reports: Reports) -> None:
+    """Report to a meter what a receiver's has added up."""
+    requests, counts = reports
+    for (route, status), times in requests:
+        for seconds in times:
+            meter.request(route, status, seconds)
+    for (method, first, second, third), n in counts:
+        if method == "received":
+            meter.received(first, second, n)
+        elif method == "refused":
+            meter.refused(first, second, n)
+        for _ in range(n):
+            if method == "ignored":
+                meter.ignored(first, second, third)
+            elif method == "dropped":
+                meter.dropped(first, second)
