@@ -25,13 +25,18 @@ NULL = constant(None)
 _FLAT = frozenset(("str", "num", "int", "bool", "len", "sum", "split", "join", "empty", "exists", "eq"))
 _SIFTS = frozenset(("omit", "pick", "rename", "flatten", "keys", "scalars", "clip", "head", "wrap"))
 """They give an empty map for an empty map, so at the end of a chain an empty one needs no more of them."""
+_TAKE_NULL = frozenset(("map", "then", "str", "num", "int"))
+"""What is written for them makes null of null, as for functions of text: no test needs to stand before it."""
 _DEEPEST_CHAIN = 4
 Write = Callable[[Writer, str], None]
 """Writes what makes of a variable its next value."""
 
 
 class Link:
-    """One call of a chain. `text`: what it does to non-empty text (then `step` is the whole of it); `sifts`: see _SIFTS."""
+    """One call of a chain. `text`: what it does to non-empty text (then `step` is the whole of it).
+
+    `sifts` and `takes_null`: see _SIFTS and _TAKE_NULL.
+    """
 
     def __init__(
         self,
@@ -40,8 +45,10 @@ class Link:
         text: Callable[[str], Any] | None = None,
         step: Any = None,
         sifts: bool = False,
+        takes_null: bool = False,
     ) -> None:
         self.write, self.sees_null, self.text, self.step, self.sifts = write, sees_null, text, step, sifts
+        self.takes_null = takes_null or text is not None
 
 
 def apply(code: Code, calls: Sequence[Call], leaf: Any, context: Context, node_code: Callable[..., Code]) -> Code:
@@ -111,7 +118,8 @@ def _link(known: Function, call: Call, args: list[Code], leaf: Any, context: Con
         return Link(_with_now(known, context), known.sees_null)
     if not all(arg.constant for arg in args):
         chosen = {"then": _then, "default": _default}.get(known.name)
-        return Link(chosen(args[0]) if chosen else _late(known, args, context), known.sees_null)
+        write = chosen(args[0]) if chosen else _late(known, args, context)
+        return Link(write, known.sees_null, takes_null=known.name in _TAKE_NULL)
     try:
         work = known.build(*(arg.value for arg in args))
         if work is nothing:
@@ -121,7 +129,8 @@ def _link(known: Function, call: Call, args: list[Code], leaf: Any, context: Con
         context.problem(f"{call.text}: {error}", leaf)
         return None
     text = work if known.each else None
-    return Link(_write(known, args, work, step), known.sees_null, text, step, sifts=known.name in _SIFTS)
+    write = _write(known, args, work, step)
+    return Link(write, known.sees_null, text, step, known.name in _SIFTS, known.name in _TAKE_NULL)
 
 
 def _write(known: Function, args: list[Code], work: Any, step: Any) -> Write:
@@ -149,8 +158,8 @@ def _working(work: Any, step: Any, *, counts: bool) -> Write:
 
 
 def _cast(known: Function, done: Write) -> Write:
-    """A value that has the cast's kind already passes: a float if it is finite, an integer if it fits 64 bit."""
-    kinds = {float: "type({0}) is float and {0} - {0} == 0", int: "type({0}) is int and -LARGEST <= {0} < LARGEST"}
+    """A value that has the cast's kind already passes: a float if it is finite, an integer if it surely fits 64 bit."""
+    kinds = {float: "type({0}) is float and {0} - {0} == 0.0", int: "type({0}) is int and LOW < {0} < HIGH"}
     tests = [kinds.get(kind, f"type({{0}}) is {kind.__name__}") for kind in reversed(known.passes)]
 
     def write(out: Writer, name: str) -> None:
@@ -209,13 +218,13 @@ def _with_now(known: Function, context: Context) -> Write:
 def _chain(code: Code, links: list[Link], flat: bool, falsy: bool) -> Code:
     groups = _grouped(links)
 
-    def write(out: Writer) -> str:
-        name = out.temp(code.put(out))
+    def write(out: Writer, given: bool = False) -> str:
+        name = out.own(code.given(out) if given else code.put(out))
         depth = out.depth
         for index, group in enumerate(groups):
             if group[0].sees_null or out.depth - depth >= _DEEPEST_CHAIN:
                 out.depth = depth
-            if not group[0].sees_null:
+            if not group[0].sees_null and not (given and index == 0 and group[0].takes_null):
                 spared = index > 0 and all(link.sifts for rest in groups[index - 1 :] for link in rest)
                 out.line(f"if {_worth(name)}:" if spared else f"if {name} is not None:")
                 out.depth += 1
@@ -226,7 +235,9 @@ def _chain(code: Code, links: list[Link], flat: bool, falsy: bool) -> Code:
         out.depth = depth
         return name
 
-    return Code(write, flat=flat, falsy=falsy)
+    if code.present is None or any(link.sees_null for link in links):
+        return Code(write, flat=flat, falsy=falsy)
+    return Code(write, flat=flat, falsy=falsy, present=code.present, given=lambda out: write(out, given=True))
 
 
 def _worth(name: str) -> str:

@@ -85,13 +85,18 @@ def truth(code: Code) -> Code:
         return code
 
     def write(out: Writer) -> str:
-        value = code.put(out)
+        before, test = out.mark(), ""
+        if code.present:
+            test, value = f"{code.present(out)} and ", code.given(out)
+        if not test or out.mark() != before:  # statements were needed, which cannot stand behind the test
+            out.undo(before)
+            test, value = "", code.put(out)
         if code.falsy:
-            return value
+            return f"({test}{value})" if test else value
         if value.isidentifier():
-            return f"({value} or type({value}) in NUMBERS)"
+            return f"({value} or {value} is not None and type({value}) in NUMBERS)"
         name = out.name()
-        return f"(({name} := {value}) or type({name}) in NUMBERS)"
+        return f"({test}(({name} := {value}) or type({name}) in NUMBERS))"
 
     return Code(write, test=True)
 
@@ -119,7 +124,7 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
         return live[0] if live else NULL
 
     def write(out: Writer) -> str:
-        name = out.temp(live[0].put(out))
+        name = out.own(live[0].put(out))
         depth = out.depth
         for index, option in enumerate(live[1:]):
             if index % _NESTED == 0:
@@ -134,7 +139,12 @@ def _alt(node: Alt, leaf: Any, context: Context) -> Code:
 
     flat = all(option.flat or (option.constant and not isinstance(option.value, (dict, list))) for option in live)
     falsy = all(option.falsy or (option.constant and not is_zero(option.value)) for option in live)
-    return Code(write, flat=flat, falsy=falsy)
+    present = None if any(option.present is None for option in live) else _any_present(live)
+    return Code(write, flat=flat, falsy=falsy, present=present)
+
+
+def _any_present(options: list[Code]) -> Callable[[Writer], str]:
+    return lambda out: " or ".join([option.present(out) for option in options if option.present])
 
 
 def _pipe(node: Pipe, leaf: Any, context: Context) -> Code:
@@ -268,7 +278,7 @@ def _compare(node: Compare, leaf: Any, context: Context) -> Code:
             return f"({one} {node.op} {other})"
         if whole:  # as are two integers that a mapping takes for numbers
             name = out.hold(one)
-            fits = f"type({name}) is int and -LARGEST <= {name} < LARGEST"
+            fits = f"type({name}) is int and LOW < {name} < HIGH"
             return f"({name} {node.op} {other} if {fits} else {out.bind(compare)}({name}, {other}))"
         return f"{out.bind(compare)}({one}, {other})"
 

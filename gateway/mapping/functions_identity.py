@@ -109,16 +109,16 @@ def _bare(user: str, domain: str) -> str | None:
 
 
 def _digits(text: str) -> str:
-    """ASCII digits of a phone number, digits of other scripts translated."""
+    """ASCII digits of a phone number without leading zeros, digits of other scripts translated."""
     if not text.isascii():
         text = "".join(char if char.isascii() else str(unicodedata.digit(char, "")) for char in text)
-    return text.encode().translate(None, _NO_DIGITS).decode()
+    return text.encode().translate(None, _NO_DIGITS).lstrip(b"0").decode()
 
 
 @identity()
 def phone_digits(text: str) -> str | None:
     """A phone number with its country code: digits only, leading zeros out (so `00` works like `+`). (Meta, Snap, Pinterest)"""
-    digits = _digits(text).lstrip("0")
+    digits = _digits(text)
     return digits if len(digits) >= 5 else None
 
 
@@ -126,7 +126,7 @@ def phone_digits(text: str) -> str | None:
 def phone(text: str) -> str | None:
     """A phone number as E.164: `+` and digits, leading zeros and an extension out. (Google, TikTok, Reddit)"""
     plain = text if _NO_EXTENSION.fullmatch(text) else _EXTENSION.split(text, maxsplit=1)[0]
-    digits = _digits(plain).lstrip("0")
+    digits = _digits(plain)
     return f"+{digits}" if len(digits) >= 5 else None
 
 
@@ -141,7 +141,7 @@ def _letters(text: str, *, spaces: bool = False) -> str:
 @identity()
 def name(text: str) -> str | None:
     """A first or last name: lower case, no white space, no punctuation; letters of every script stay. (Meta)"""
-    return _letters(text)
+    return text if text.isascii() and text.isalnum() else _letters(text)
 
 
 @identity()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from gateway.mapping.functions import TEXTS, Work, as_text, function, is_empty, nothing, scalar_text, to_json, to_number
+from gateway.mapping.functions import Work, all_text, as_text, function, is_empty, nothing, scalar_text, to_json, to_number
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 HASH_LENGTHS = frozenset((32, 40, 64))
@@ -94,8 +94,8 @@ def join(separator: Any) -> Work:
 
     def work(value: Any) -> str | None:
         texts = value if isinstance(value, list) else [value]
-        if TEXTS.issuperset(map(type, texts)):
-            return by.join(filter(None, texts)) or None
+        if all_text(texts):
+            return by.join(texts) or None
         return by.join([as_text(text) or "" for text in texts if not is_empty(text)]) or None
 
     return work
@@ -182,8 +182,8 @@ def len_(value: Any) -> int:
 @function("list")
 def unique(value: Any) -> list[Any]:
     """A list without repetitions, in its order."""
-    if type(value) is list and TEXTS.issuperset(map(type, value)):
-        return list(dict.fromkeys(value))
+    if type(value) is list and all_text(value):
+        return list(dict.fromkeys(value)) if len(value) > 1 else value
     seen: set[str] = set()
     kept = []
     for element in value if isinstance(value, list) else [value]:

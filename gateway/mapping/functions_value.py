@@ -10,7 +10,7 @@ from functools import lru_cache, wraps
 from typing import Any
 
 from gateway.clock import iso as iso_text
-from gateway.mapping.functions import LARGEST, TEXTS, Work, as_text, function, is_empty, nothing, scalar_text, to_number
+from gateway.mapping.functions import LARGEST, Work, all_text, as_text, function, is_empty, nothing, scalar_text, to_number
 
 _TRUE = frozenset({"true", "1", "yes", "on", "y", "t"})
 _FALSE = frozenset({"false", "0", "no", "off", "n", "f"})
@@ -44,7 +44,7 @@ _texts = _listwise(as_text)
 @function("cast", name="str", passes=(str,))
 def str_(value: Any) -> Any:
     """As text: whole numbers without a point, booleans as true and false, maps as JSON; a list element by element."""
-    if type(value) is list and TEXTS.issuperset(map(type, value)) and "" not in value:
+    if type(value) is list and all_text(value):
         return value
     return _texts(value)
 
@@ -248,8 +248,13 @@ def pick(*given: Any) -> Work:
 def omit(*given: Any) -> Work:
     """A map (or each map in a list) without these keys; one list of keys may be given instead."""
     keys = frozenset(_keys(given))
+    only = next(iter(keys), "")
 
     def without(one: Any) -> dict[str, Any]:
+        if type(one) is dict and len(keys) == 1:
+            rest = one.copy()
+            rest.pop(only, None)
+            return rest
         if type(one) is dict and keys.issuperset(one):
             return {}
         return {key: value for key, value in one.items() if key not in keys}

@@ -8,7 +8,7 @@ import orjson
 
 from gateway.config.words import hint
 from gateway.mapping.nodes import Path
-from gateway.mapping.scope import KNOWN, Context
+from gateway.mapping.scope import KNOWN, SECTIONS, Context
 from gateway.mapping.values import walk
 from gateway.mapping.writer import Code, Writer, constant
 
@@ -83,4 +83,12 @@ def _lookup(root: str, slot: int, steps: tuple[str | int, ...]) -> Code:
             return f"{out.section(root, slot, steps[:-1])}.get({out.key(last)})"
         return f"walk({out.root(root, slot)}, {out.key_path(steps)})"
 
-    return Code(write)
+    def place(out: Writer) -> tuple[str, str]:
+        """The name of the last key, and of the map that may hold it."""
+        if steps:
+            return out.key(str(steps[-1])), out.section(root, slot, steps[:-1])
+        return f'"{root}"', "data"
+
+    if not (isinstance(steps[-1], str) if steps else slot < 0 and root in SECTIONS):
+        return Code(write)
+    return Code(write, present=lambda out: "{} in {}".format(*place(out)), given=lambda out: "{1}[{0}]".format(*place(out)))

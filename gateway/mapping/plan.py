@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +132,8 @@ class CompiledPlan:
         if isinstance(rules, Ending):
             return rules
         scope = Scope(event.data, now, event.name)
-        limited = self._made.limits and self.limited(event)
+        made = self._made
+        limited, check, most = made.limits and self.limited(event), made.check, made.max_event_bytes
         parts: list[Part] = []
         why: str | None = None
         for rule, lacking in uses(rules, scope, event):
@@ -140,11 +141,9 @@ class CompiledPlan:
                 why = why or lacking
                 continue
             part = self._part(rule, event, scope, len(parts), limited)
-            check = self._made.check
             if check is not None and (unfit := check.lacking(scope)):
                 why = why or unfit
                 continue
-            most = self._made.max_event_bytes
             if most is not None and len(part.body) > most:
                 return Ending(Outcome.REJECTED, "too_large", f"{len(part.body)} bytes, the vendor takes {most}")
             parts.append(part)
@@ -171,8 +170,9 @@ class CompiledPlan:
     def _part(self, rule: Rule, event: Event, scope: Scope, index: int, limited: bool) -> Part:
         body = rule.limited if limited and rule.limited is not None else rule.body
         scope.body = payload = body(scope)
-        name = as_text(scope.name) or ""
-        scope.name = name
+        name = scope.name
+        if type(name) is not str:
+            scope.name = name = as_text(name) or ""
         envelope = rule.envelope.render(scope)
         identity = event.id if index == 0 else f"{event.id}-{index + 1}"
         return Part(event, index, identity, name, payload, serialise(payload, envelope.body), envelope)
@@ -220,11 +220,17 @@ def _conditions(rules: Rules) -> tuple[Run, ...]:
     return conditions if len(conditions) == len(rules) else ()
 
 
-def uses(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str | None]]:
+def uses(rules: Rules, scope: Scope, event: Event) -> Iterable[tuple[Rule, str | None]]:
     """Each use of a rule with what it lacks: None when it goes out, "" when its `when` does not hold.
 
     The scope holds the use's name and element while the caller looks at it.
     """
+    if len(rules) == 1 and rules[0].each is None:  # as nearly all events have it
+        return ((rules[0], _use(rules[0], scope)),)
+    return _several(rules, scope, event)
+
+
+def _several(rules: Rules, scope: Scope, event: Event) -> Iterator[tuple[Rule, str | None]]:
     own_name = event.name
     for rule in rules:
         scope.name = own_name

@@ -157,16 +157,30 @@ def _field(out: Writer, made: str, key: str, code: Code) -> None:
         out.line(f"{made}[{key}] = {code.put(out)}")
         return
     inner = code.entry or code
-    name = out.hold((inner.bare or inner).put(out))
+    source = inner.bare or inner
     if inner.keeps:
+        name = out.hold(source.put(out))
         out.line(f"if {name} is not ABSENT: {made}[{key}] = {name}")
-        return
-    with out.block(f"if {name}" if inner.falsy else f"if {name} is not None"):
-        if inner.bare:
-            name = out.temp(f"prune({name}) if type({name}) in TREES else {name}")
-        value = f"{name} if type({name}) is list else [{name}]" if code.entry else name
-        wanted = "" if inner.falsy and not inner.bare else f"if {out.filled(name, inner)}: "
-        out.line(f"{wanted}{made}[{key}] = {value}")
+    elif source.present:
+        with out.block(f"if {source.present(out)}"):
+            _set(out, made, key, code, source.given(out))
+    else:
+        _set(out, made, key, code, source.put(out), null="{0} is not None and ")
+
+
+def _set(out: Writer, made: str, key: str, code: Code, text: str, null: str = "") -> None:
+    """Set one field to a value if it is not empty; `null` is the test that spares the others where it often is null."""
+    inner = code.entry or code
+    if inner.bare:  # most are text, in which nothing can be empty
+        name = out.own(text)
+        null = null.format(name)
+        wanted = f"type({name}) is str and {name} or ({name} := kept({name})) is not None"
+        wanted = f"{null}({wanted})" if null else wanted
+    else:
+        name = out.hold(text)
+        wanted = name if inner.falsy else f"{name} or {null.format(name)}type({name}) in ZEROS"
+    value = f"{name} if type({name}) is list else [{name}]" if code.entry else name
+    out.line(f"if {wanted}: {made}[{key}] = {value}")
 
 
 def _conditional(tree: dict[str, Any], code: Code, context: Context) -> Code:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from gateway.mapping.functions import is_empty
+from gateway.mapping.functions import all_text, is_empty
 
 ZEROS = frozenset((int, float, bool))
 """Types of which the false one is a value: `v or type(v) in ZEROS` says that v is not empty."""
@@ -35,21 +35,19 @@ def walk(value: Any, steps: Sequence[str | int]) -> Any:
 def prune(value: Any) -> Any:
     """The value without empties at any depth; itself where there are none. A hit's tree is at most 32 deep."""
     if isinstance(value, dict):
-        if _prunable(value.values()):
-            return {key: kept for key, inner in value.items() if not is_empty(kept := prune(inner))}
-    elif isinstance(value, list) and _prunable(value):
-        return [kept for inner in value if not is_empty(kept := prune(inner))]
+        if any(isinstance(inner, (dict, list)) or is_empty(inner) for inner in value.values()):
+            return {key: left for key, inner in value.items() if not is_empty(left := prune(inner))}
+    elif isinstance(value, list) and any(isinstance(inner, (dict, list)) or is_empty(inner) for inner in value):
+        return [left for inner in value if not is_empty(left := prune(inner))]
     return value
 
 
-def _prunable(values: Iterable[Any]) -> bool:
-    """Whether one of the values is empty, or can hold empties."""
-    for inner in values:
-        if type(inner) is str and inner:
-            continue
-        if isinstance(inner, (dict, list)) or is_empty(inner):
-            return True
-    return False
+def kept(value: Any) -> Any:
+    """The value pruned, or null where nothing is left of it."""
+    if type(value) is list and all_text(value):
+        return value or None
+    value = prune(value)
+    return None if is_empty(value) else value
 
 
 def elements(value: Any) -> list[Any]:

@@ -4,8 +4,10 @@ Mappings run for every event and every destination, so they are not interpreted:
 the source of a plain function is written once and compiled, when it is first needed.
 
 **No text of a file becomes code.** The source consists of fixed statements of this package and of names that are numbered
-here (`v3`, `K7`). Whatever a manifest, a customer's file or a setting says (keys, constants, tables, patterns, functions)
-stands in the function's globals as an object and appears in the source as its name alone; `Writer.bind` is the only way in.
+here (`v3`, `K7`, `"K8"`). Whatever a manifest, a customer's file or a setting says (keys, constants, tables, patterns,
+functions) stands in the function's globals as an object and appears in the source as its name alone; `Writer.bind` is the only
+way in.
+A key is written as its name in quotes, whose place among the constants of the finished code it then takes.
 The globals hold no builtins but those of HELPERS. A test feeds hostile text to every place of a file.
 
 How to read it: `Code.put(out)` writes what a piece needs done first and gives the text of an expression that is its value
@@ -14,17 +16,18 @@ the order of evaluation does not matter. `Code.source` shows the result, `Code.l
 
     def run(scope):
         data = scope.data
-        user = data.get("user")                 # sections are fetched once, at the top of the function or loop
-        if type(user) is not dict: user = NOTHING
+        # sections are fetched once, at the top of the function or loop
+        if type(user := data.get("user")) is not dict: user = NOTHING
         m1 = {}
-        v2 = user.get(K1)                       # K1: 'id'
-        if v2 is not None:
+        if "K2" in user:                        # K2: 'id'
+            v2 = user["K2"]
             ...
+            m1["K1"] = v2                       # K1: 'external_id'
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,19 +35,19 @@ from types import CodeType
 from typing import Any
 
 from gateway.clock import iso
-from gateway.mapping.functions import FAILURES, LARGEST
+from gateway.mapping.functions import FAILURES
 from gateway.mapping.scope import ABSENT, SECTIONS, Run, Scope
-from gateway.mapping.values import NUMBERS, TREES, ZEROS, elements, prune, walk
+from gateway.mapping.values import NUMBERS, TREES, ZEROS, elements, kept, prune, walk
 
 DEEPEST = 24
 """Indented deeper, a piece becomes a function of its own: Python allows 100 levels."""
 HELPERS: dict[str, Any] = {
     **{"type": type, "isinstance": isinstance, "enumerate": enumerate, "list": list, "dict": dict, "str": str},
     **{"int": int, "float": float},
-    **{"ABSENT": ABSENT, "FAILURES": FAILURES, "LARGEST": LARGEST, "NOTHING": {}, "NUMBERS": NUMBERS, "TREES": TREES},
-    **{"ZEROS": ZEROS, "elements": elements, "iso": iso, "prune": prune, "walk": walk},
+    **{"ABSENT": ABSENT, "FAILURES": FAILURES, "LOW": -(2**30), "HIGH": 2**30, "NOTHING": {}, "NUMBERS": NUMBERS},
+    **{"TREES": TREES, "ZEROS": ZEROS, "elements": elements, "iso": iso, "kept": kept, "prune": prune, "walk": walk},
 }
-"""All that a written function can call by itself."""
+"""All that a written function can call by itself. Between LOW and HIGH are the integers that compare fastest."""
 _ROOTS = {"event": "data", "name": "scope.name", "now": "iso(scope.now)", "res": "scope.reply", "f": "scope.failure"}
 _ROOTS |= {"body": "scope.body", "wrap": "scope.wrap"}
 
@@ -54,10 +57,15 @@ class Code:
 
     The rest lets the pieces around it write less: `test`: gives true or false. `flat`: gives no map or list that could hold
     empties. `falsy`: is empty wherever it is false (never a number or a boolean). `bare`: the same before it was pruned.
-    `entry`: this is a list of one expression, that one. `into`: writes its fields into a map that exists.
+    `entry`: this is a list of one expression, that one. `into`: writes its fields into a map that exists. `present`: gives
+    the text of a test without which the value is null, and `given` writes what is left to do where it holds: most of what a
+    mapping asks for is not in an event, and `if K1 in user` is the cheapest way to find out.
     """
 
-    __slots__ = ("_run", "_write", "bare", "constant", "entry", "falsy", "flat", "into", "keeps", "test", "value", "written")
+    __slots__ = (
+        "_run", "_write", "bare", "constant", "entry", "falsy", "flat", "given", "into", "keeps", "present", "test", "value",
+        "written",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -72,12 +80,15 @@ class Code:
         bare: Code | None = None,
         entry: Code | None = None,
         into: Callable[[Writer, str], None] | None = None,
+        present: Callable[[Writer], str] | None = None,
+        given: Callable[[Writer], str] | None = None,
     ) -> None:
         self._write = write
         self._run: Run | None = None
         self.written: Writer | None = None
         self.constant, self.value, self.keeps, self.test = constant, value, keeps, test
         self.flat, self.falsy, self.bare, self.entry, self.into = flat, falsy, bare, entry, into
+        self.present, self.given = present, given or self.put
 
     def put(self, out: Writer) -> str:
         """Write the statements; gives the text of the value's expression, to be used once."""
@@ -179,9 +190,9 @@ class Writer:
             self.legend[known] = shown or type(value).__name__
         return known
 
-    def key(self, text: str | int) -> str:
-        """The name of a key or step, which the legend shows."""
-        return self.bind(text, repr(text))
+    def key(self, text: str) -> str:
+        """The name of a key, which the legend shows; in quotes, as it stands for a constant of the code (see `function`)."""
+        return f'"{self.bind(text, repr(text))}"'
 
     def key_path(self, steps: tuple[str | int, ...]) -> str:
         """The name of several steps."""
@@ -201,6 +212,10 @@ class Writer:
         name = self.name(letter)
         self.line(f"{name} = {text}")
         return name
+
+    def own(self, text: str) -> str:
+        """A name for an expression, that can be given another value: a variable that was made for it, or a new one."""
+        return text if text.isidentifier() and text[0] == "v" else self.temp(text)
 
     def hold(self, text: str) -> str:
         """A name for an expression, so that it can be used more than once."""
@@ -258,16 +273,19 @@ class Writer:
         frame = self.loops[slot].frame if slot in self.loops else self._top
         if root == "event" and steps and steps[0] in SECTIONS:
             root, steps = str(steps[0]), steps[1:]
+        if root == "event" and not steps:
+            return "data"
         place = (root, slot, steps)
         if place not in frame.fetched:
-            if steps and isinstance(steps[-1], str):
-                value = f"{self.section(root, slot, steps[:-1])}.get({self.key(steps[-1])})"
+            pad = "    " * frame.depth
+            name = root if slot < 0 and not steps else self.name("d")
+            if steps and isinstance(steps[-1], str):  # mostly absent
+                holder, key = self.section(root, slot, steps[:-1]), self.key(steps[-1])
+                frame.lines.append(f"{pad}{name} = NOTHING")
+                frame.lines.append(f"{pad}if {key} in {holder} and type(d := {holder}[{key}]) is dict: {name} = d")
             else:
                 value = f"walk({self.root(root, slot)}, {self.key_path(steps)})" if steps else self.root(root, slot)
-            name = root if slot < 0 and not steps else self.name("d")
-            pad = "    " * frame.depth
-            frame.lines.append(f"{pad}{name} = {value}")
-            frame.lines.append(f"{pad}if type({name}) is not dict: {name} = NOTHING")
+                frame.lines.append(f"{pad}if type({name} := {value}) is not dict: {name} = NOTHING")
             frame.fetched[place] = name
         return frame.fetched[place]
 
@@ -300,8 +318,17 @@ class Writer:
         """The compiled function."""
         space: dict[str, Any] = {"__builtins__": {}, **HELPERS, **self.objects}
         exec(_compiled(self.source()), space)  # text of this package alone: see the docstring
+        for writer in self._functions:
+            function = space[writer._name]
+            function.__code__ = _keyed(function.__code__, self.objects)
         made: Callable[[Scope], Any] = space["run"]
         return made
+
+
+def _keyed(code: CodeType, objects: Mapping[str, Any]) -> CodeType:
+    """The code with its keys in the places of their names, as constants: globals beyond the 128th are slow to look up."""
+    constants = [objects.get(one, one) if type(one) is str else one for one in code.co_consts]
+    return code.replace(co_consts=tuple(constants))
 
 
 @lru_cache(maxsize=1024)
