@@ -74,7 +74,7 @@ def without_tokens(data: dict[str, Any]) -> dict[str, Any]:
     """The event without tokens of checkout and cart; the same one where it has none."""
     for section in ("props", "raw"):
         held = data.get(section)
-        if held and not _TOKENS.isdisjoint(held):
+        if held and ("checkout_token" in held or "cart_token" in held):
             kept = {key: value for key, value in held.items() if key not in _TOKENS}
             data = {**data, section: kept}
             if not kept:

@@ -50,36 +50,40 @@ class Decider:
     def __init__(self, rules: SourceConsent) -> None:
         self._rules = rules
         self._known: dict[Hashable, dict[str, Any]] = {}
+        self._last: tuple[Any, Any, dict[str, Any]] | None = None
 
     def __call__(self, data: Mapping[str, Any], hit: Hit, carried: Sequence[Signal] = ()) -> dict[str, Any]:
         """The consent block of an enriched event."""
-        key = None if carried else _plain(data, hit)
-        if key is None:
+        if carried or _others_may_speak(data, hit):
             return decide(data, hit, self._rules, carried)
+        given, geo = data.get("consent"), data.get("geo")
+        place = (geo.get("country"), geo.get("region")) if geo else None
+        last = self._last  # most events of a hit say the same, and to compare is a quarter of looking up
+        if last is not None and last[0] == given and last[1] == place:
+            return last[2]
+        if given and not _PLAIN.issuperset(given):
+            return decide(data, hit, self._rules)
+        key = tuple(given.items()) if given else None, place
         block = self._known.get(key)
         if block is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             block = self._known[key] = decide(data, hit, self._rules)
+        self._last = given, place, block
         return block
 
 
-def _plain(data: Mapping[str, Any], hit: Hit) -> Hashable:
-    """All that can decide where only the event's own purposes and its country speak; None where anything else might."""
+def _others_may_speak(data: Mapping[str, Any], hit: Hit) -> bool:
+    """Whether anything but the event's own purposes and its country might decide."""
     headers = hit.headers
     if "sec-gpc" in headers or (hit.query and hit.method == "GET") or ("raw" in data and data["dialect"] in IN_RAW):
-        return None
+        return True
     if "cookie" in headers:
         cookie = headers["cookie"]
         for mark in COOKIE_MARKS:
             if mark in cookie:
-                return None
-    block = data.get("consent")
-    if block and not _PLAIN.issuperset(block):
-        return None
-    geo = data.get("geo")
-    place = (geo.get("country"), geo.get("region")) if geo else None
-    return (tuple(block.items()) if block else None), place
+                return True
+    return False
 
 
 def decide(data: Mapping[str, Any], hit: Hit, rules: SourceConsent, carried: Sequence[Signal] = ()) -> dict[str, Any]:

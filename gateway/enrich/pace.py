@@ -23,9 +23,8 @@ class Pace:
 
     def suspicions(self, hit: Hit) -> tuple[str, ...]:
         """`("rate",)` for a hit over the pace, else nothing; several events of one hit count once."""
-        if hit is self._last:
-            return self._answer
-        self._last, self._answer = hit, _RATE if self._over(hit) else ()
+        if hit is not self._last:
+            self._last, self._answer = hit, _RATE if self._over(hit) else ()
         return self._answer
 
     def _over(self, hit: Hit) -> bool:
