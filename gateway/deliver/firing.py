@@ -52,6 +52,8 @@ class Recorder:
 
     def answer(self, reply: Reply) -> str:
         """The vendor's own words as text of at most 2 KiB; a vendor may quote our token."""
+        if not reply.body:
+            return ""
         text = self.masked(reply.body[: 2 * ANSWER_BYTES].decode("utf-8", "replace"))
         text = "".join(c if c >= " " or c in "\n\t" else " " for c in text) if not text.isprintable() else text
         return text.encode()[:ANSWER_BYTES].decode("utf-8", "ignore")
@@ -65,6 +67,9 @@ class Recorder:
 
 def events_of(pieces: Sequence[Piece]) -> tuple[tuple[str, int, str], ...]:
     """Each event of a request once: source, sequence number, id."""
+    if len(pieces) == 1:
+        work = pieces[0].work
+        return ((work.taken.source, work.taken.seq, work.event.id),)
     works = dict.fromkeys([piece.work for piece in pieces])
     return tuple([(work.taken.source, work.taken.seq, work.event.id) for work in works])
 

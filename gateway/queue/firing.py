@@ -18,12 +18,14 @@ _SIZE = "length(request) + length(answer) + length(events) + 64"
 
 def record(stage: Stage, firings: Sequence[Firing]) -> None:
     """Write the requests that led to a settlement."""
-    for firing in firings:
-        answer = firing.answer[:ANSWER_BYTES]
-        events = orjson.dumps(firing.events).decode()
-        head = (firing.lane, firing.at, firing.status, firing.ms, firing.request)
-        stage.db.execute(_INSERT, (*head, answer, firing.error, events))
-        stage.firing_bytes += len(firing.request) + len(answer) + len(events) + 64
+    if not firings:
+        return
+    rows = []
+    for lane, at, status, ms, request, answer, events, error in firings:
+        answer, told = answer[:ANSWER_BYTES], orjson.dumps(events).decode()
+        rows.append((lane, at, status, ms, request, answer, error, told))
+        stage.firing_bytes += len(request) + len(answer) + len(told) + 64
+    stage.db.executemany(_INSERT, rows)
 
 
 def forget(stage: Stage, before: float, most_bytes: int, limit: int) -> int:

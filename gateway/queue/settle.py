@@ -46,7 +46,7 @@ def settle(stage: Stage, lane_name: str, settlements: Sequence[Settlement]) -> i
         taken, ending = settlement.taken, settlement.ending
         source = ids[taken.source]
         stage.landed.append((lane, source, taken.seq, taken.token))
-        if taken.token or ending is None or ending.keeps_event:
+        if taken.token or ending is None or (ending is not last and ending.keeps_event):
             late += _settle_with_care(stage, lane, source, settlement)
             continue
         position = stage.position(lane, source)
