@@ -265,6 +265,8 @@ class Visitor:
         linked = linker.read(url, page.get("referrer", ""), self._all.rules.linked, self._now)
         if linked:
             came = {**linked.clicks, **came}
+        if not came and not self._clicks:
+            return
         self._clicks = clicks.seen(self._clicks, came, self._now)
         kept = clicks.filling(self._clicks, ids)
         filled = {**kept, **ids}

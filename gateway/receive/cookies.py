@@ -6,22 +6,28 @@ readers take the first value that passes their own check. At most 200 pairs are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_COOKIES = 200
 MAX_VALUE = 4096
 
 
-def cookies(header: str) -> Iterator[tuple[str, str]]:
-    """(name, value) pairs with values as sent but for quotes around them; longer values than 4 KiB are left out."""
+@lru_cache(maxsize=8)
+def cookies(header: str) -> tuple[tuple[str, str], ...]:
+    """(name, value) pairs with values as sent but for quotes around them; longer values than 4 KiB are left out.
+
+    The newest headers are remembered: two to ten readers look at the cookies of one hit.
+    """
+    pairs = []
     for pair in header.split(";", MAX_COOKIES)[:MAX_COOKIES]:
         name, separator, value = pair.partition("=")
         value = value.strip()
         if separator and len(value) <= MAX_VALUE:
             if len(value) > 1 and value[0] == value[-1] == '"':
                 value = value[1:-1]
-            yield name.strip(), value
+            pairs.append((name.strip(), value))
+    return tuple(pairs)
 
 
 def decoded(value: str) -> str:
