@@ -27,6 +27,7 @@ from gateway.queue import folder as folders
 from gateway.queue.append import append
 from gateway.queue.audit import audit_file, audit_readonly
 from gateway.queue.base import Audit, DeadFilter, Firing, LaneCount, RetryState, Settlement, Store, Withdrawal
+from gateway.queue.commit_thread import CommitThread
 from gateway.queue.core import Core
 from gateway.queue.lookup import Finder
 from gateway.queue.sqlite import SqliteStore
@@ -276,6 +277,19 @@ async def test_written_store_holds_the_same_and_syncs_soon_after(tmp_path: Path,
     async with opened(tmp_path) as store:
         assert store._core.db.connection.execute("pragma synchronous").fetchone() == (2,)
         assert {c.logged for c in (await store.audit()).sources} == {3}
+
+
+async def test_the_commit_thread_hands_back_results_and_errors_and_survives_a_caller_that_left() -> None:
+    thread = CommitThread()
+    left = thread.run(lambda: time.sleep(0.02))
+    left.cancel()
+    refused = thread.run(lambda: time.sleep("long"))  # type: ignore[arg-type]
+    assert await thread.run(get_ident) != get_ident()
+    with pytest.raises(TypeError):
+        await refused
+    last = thread.run(lambda: time.sleep(0.02))
+    thread.stop()
+    assert await last is None
 
 
 async def test_a_new_source_outlives_a_repeat_in_its_first_group(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from gateway.queue.base import (
 )
 from gateway.queue.books import books
 from gateway.queue.checkpoint import Checkpointer, in_use
+from gateway.queue.commit_thread import CommitThread
 from gateway.queue.core import Core, Limits, named_counters
 from gateway.queue.database import Hook
 from gateway.queue.folder import MOUNTS, Folder
@@ -100,7 +100,7 @@ class SqliteStore:
         self._folder.sync()
         self.salt = self._core.memory.salt
         self._wal = os.open(self._folder.wal, os.O_RDONLY | os.O_CLOEXEC)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tagway-commit")
+        self._thread = CommitThread()
         self._checkpointer = Checkpointer(self._folder.file)
         self._checkpointer.start()
         self._waiters = Waiters(self._core.memory, self._clock)
@@ -120,8 +120,8 @@ class SqliteStore:
             self._sync_timer.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._checkpointer.stop()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close_files)
-        self._thread.shutdown()
+        await self._thread.run(self._close_files)
+        self._thread.stop()
         self._folder.release()
 
     def _close_files(self) -> None:

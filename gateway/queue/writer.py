@@ -18,7 +18,6 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +27,7 @@ from gateway.outcomes import Receipt
 from gateway.queue.append import append
 from gateway.queue.base import NewEvent
 from gateway.queue.checkpoint import Checkpointer, in_use
+from gateway.queue.commit_thread import CommitThread
 from gateway.queue.core import Core
 from gateway.queue.folder import Folder
 from gateway.queue.stage import Stage
@@ -81,7 +81,7 @@ class Writer:
         core: Core,
         folder: Folder,
         checkpointer: Checkpointer,
-        thread: ThreadPoolExecutor,
+        thread: CommitThread,
         applied: Callable[[Stage], None],
         *,
         synced: bool = True,
@@ -134,7 +134,7 @@ class Writer:
 
     async def in_thread(self, call: Callable[[], Any]) -> Any:
         """Run something in the writer's thread, never at the same time as a commit."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await self._thread.run(call)
 
     def _put(self, item: Item) -> asyncio.Future[Any]:
         if self._closing:
@@ -226,7 +226,7 @@ class Writer:
                 at += len(item.events)
         self.core.prepare(stage)
         if self._synced:
-            await self.in_thread(self.core.commit)
+            await self._thread.run(self.core.commit)
         else:
             self.core.commit()
         self.core.applied(stage)
