@@ -14,6 +14,7 @@ from typing import Any
 from gateway.config.tree import Scalar
 from gateway.mapping import functions_identity, functions_more, functions_text, functions_value  # noqa: F401 (they register themselves)
 from gateway.mapping.functions import FAILURES, FUNCTIONS, Function, is_empty, nothing
+from gateway.mapping.functions_text import HASHES
 from gateway.mapping.functions_value import holds
 from gateway.mapping.nodes import Call, Node, Word
 from gateway.mapping.scope import Context
@@ -35,20 +36,20 @@ Write = Callable[[Writer, str], None]
 class Link:
     """One call of a chain. `text`: what it does to non-empty text (then `step` is the whole of it).
 
-    `sifts` and `takes_null`: see _SIFTS and _TAKE_NULL.
+    `name` is the function's; `sifts` and `takes_null`: see _SIFTS and _TAKE_NULL.
     """
 
     def __init__(
         self,
+        name: str,
         write: Write,
         sees_null: bool,
         text: Callable[[str], Any] | None = None,
         step: Any = None,
-        sifts: bool = False,
-        takes_null: bool = False,
     ) -> None:
-        self.write, self.sees_null, self.text, self.step, self.sifts = write, sees_null, text, step, sifts
-        self.takes_null = takes_null or text is not None
+        self.name, self.write, self.sees_null, self.text, self.step = name, write, sees_null, text, step
+        self.sifts = step is not None and name in _SIFTS  # one whose arguments come from the event may give null or fail
+        self.takes_null = name in _TAKE_NULL or text is not None
 
 
 def apply(code: Code, calls: Sequence[Call], leaf: Any, context: Context, node_code: Callable[..., Code]) -> Code:
@@ -115,11 +116,11 @@ def _arity(known: Function, call: Call, leaf: Any, context: Context) -> bool:
 def _link(known: Function, call: Call, args: list[Code], leaf: Any, context: Context) -> Link | None:
     """The call, or None where it always gives null."""
     if known.takes_now:
-        return Link(_with_now(known, context), known.sees_null)
+        return Link(known.name, _with_now(known, context), known.sees_null)
     if not all(arg.constant for arg in args):
         chosen = {"then": _then, "default": _default}.get(known.name)
         write = chosen(args[0]) if chosen else _late(known, args, context)
-        return Link(write, known.sees_null, takes_null=known.name in _TAKE_NULL)
+        return Link(known.name, write, known.sees_null)
     try:
         work = known.build(*(arg.value for arg in args))
         if work is nothing:
@@ -130,7 +131,7 @@ def _link(known: Function, call: Call, args: list[Code], leaf: Any, context: Con
         return None
     text = work if known.each else None
     write = _write(known, args, work, step)
-    return Link(write, known.sees_null, text, step, known.name in _SIFTS, known.name in _TAKE_NULL)
+    return Link(known.name, write, known.sees_null, text, step)
 
 
 def _write(known: Function, args: list[Code], work: Any, step: Any) -> Write:
@@ -260,10 +261,19 @@ def _write_texts(out: Writer, name: str, group: list[Link]) -> None:
     """Text goes through all of them; what is no text, or comes out empty, goes through their steps from the start."""
     fast = out.name("w")
     with out.block("try"):
-        calls = " and ".join(f"({fast} := {out.bind(link.text)}({fast}))" for link in group)
+        calls = " and ".join(f"({fast} := {_worked(out, fast, link)})" for link in group)
         out.line(f"{fast} = type({name}) is str and ({fast} := {name}) and {calls}")
     out.line(f"except FAILURES: {fast} = None")
     out.line(f"{name} = {fast} or {out.bind(_steps(group))}({name})")
+
+
+def _worked(out: Writer, name: str, link: Link) -> str:
+    """The work of a function of text on a text; hashes, of which there are most, are made in place."""
+    worked = f"{out.bind(link.text)}({name})"
+    if link.name not in HASHES:
+        return worked
+    make, length = HASHES[link.name]
+    return f"{worked} if len({name}) == {length} else {out.bind(make)}({name}.encode()).hexdigest()"
 
 
 def _steps(group: list[Link]) -> Callable[[Any], Any]:

@@ -126,8 +126,12 @@ def json_(value: Any) -> str:
     return to_json(value)
 
 
-def _hash(name: str, length: int) -> Callable[[str], str]:
-    make: Callable[[bytes], hashlib._Hash] = getattr(hashlib, name)
+HASHES = {"sha256": (hashlib.sha256, 64), "sha1": (hashlib.sha1, 40), "md5": (hashlib.md5, 32)}
+"""What makes each hash, and how many hexadecimal digits it has."""
+
+
+def _hash(name: str) -> Callable[[str], str]:
+    make, length = HASHES[name]
 
     def work(text: str) -> str:
         if len(text) == length and _HEX.fullmatch(text):
@@ -138,10 +142,10 @@ def _hash(name: str, length: int) -> Callable[[str], str]:
     return work
 
 
-sha256_hex = _hash("sha256", 64)
+sha256_hex = _hash("sha256")
 function("hash", name="sha256", each=True)(sha256_hex)
-function("hash", name="sha1", each=True)(_hash("sha1", 40))
-function("hash", name="md5", each=True)(_hash("md5", 32))
+function("hash", name="sha1", each=True)(_hash("sha1"))
+function("hash", name="md5", each=True)(_hash("md5"))
 
 
 @function("hash", each=True, counts=False)

@@ -43,7 +43,7 @@ DEEPEST = 24
 """Indented deeper, a piece becomes a function of its own: Python allows 100 levels."""
 HELPERS: dict[str, Any] = {
     **{"type": type, "isinstance": isinstance, "enumerate": enumerate, "list": list, "dict": dict, "str": str},
-    **{"int": int, "float": float},
+    **{"int": int, "float": float, "len": len},
     **{"ABSENT": ABSENT, "FAILURES": FAILURES, "LOW": -(2**30), "HIGH": 2**30, "NOTHING": {}, "NUMBERS": NUMBERS},
     **{"TREES": TREES, "ZEROS": ZEROS, "elements": elements, "iso": iso, "kept": kept, "prune": prune, "walk": walk},
 }
@@ -284,10 +284,18 @@ class Writer:
                 frame.lines.append(f"{pad}{name} = NOTHING")
                 frame.lines.append(f"{pad}if {key} in {holder} and type(d := {holder}[{key}]) is dict: {name} = d")
             else:
-                value = f"walk({self.root(root, slot)}, {self.key_path(steps)})" if steps else self.root(root, slot)
+                value = self.element(self.root(root, slot), steps) if steps else self.root(root, slot)
                 frame.lines.append(f"{pad}if type({name} := {value}) is not dict: {name} = NOTHING")
             frame.fetched[place] = name
         return frame.fetched[place]
+
+    def element(self, root: str, steps: tuple[str | int, ...]) -> str:
+        """The text of what stands at a path that ends with a position; the first of a list is taken at once."""
+        walked = f"walk({root}, {self.key_path(steps)})"
+        if steps != (0,):
+            return walked
+        name = self.name()
+        return f"{name}[0] if type({name} := {root}) is list and {name} else walk({name}, {self.key_path(steps)})"
 
     def outlined(self, code: Code) -> str:
         """The call of a function of its own for a piece that stands too deep."""
