@@ -26,7 +26,8 @@ from tests.gateway_kit import Running, lab_files, running
 
 NAMES = "--host-resolver-rules=MAP *.example 127.0.0.1"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
-"""A person's browser: the headless one says that it is one, and is scored as a bot."""
+"""A person's browser: the headless one says that it is one, and is scored as a bot. The whole browser is told, as what a page
+sends while it goes does not carry the name that its context was given."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -37,7 +38,9 @@ class BrowserThread:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1)
         self._stack = ExitStack()
-        self._browser = self._thread.submit(lambda: self._stack.enter_context(chromium(NAMES))).result()
+        self._browser = self._thread.submit(
+            lambda: self._stack.enter_context(chromium(NAMES, f"--user-agent={AGENT}"))
+        ).result()
 
     async def __call__(self, play: Callable[Concatenate[Browser, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
