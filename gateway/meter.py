@@ -5,12 +5,42 @@ Every label is a configured name or a word of a closed list; event names are `ga
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping
+
+REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""The bounds by which the time of requests is told."""
+
+
+class Durations:
+    """How many times, in seconds, lay up to each bound (the last count: beyond all), and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+    def add(self, other: Durations) -> None:
+        """Those of another with the same bounds."""
+        self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
 
 class Meter:
     """Counts nothing: for tests and for commands that serve nobody."""
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One answered HTTP request of the public listener; `route` is a template, never a path as it came."""
+
+    def requests(self, counts: Mapping[tuple[str, int], int], durations: Durations) -> None:
+        """Requests by (route, status), and their times by REQUEST_SECONDS, as another process has added them up."""
 
     def received(self, source: str, dialect: str, events: int) -> None:
         """Events decoded from a hit, before de-duplication."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.errors import QueueFull
-from gateway.meter import Meter
+from gateway.meter import REQUEST_SECONDS, Durations, Meter
 from gateway.outcomes import Receipt
 from gateway.queue.base import NewEvent
 from gateway.workers.remote import RelayedMeter, RemoteStore, count, told
@@ -90,11 +90,17 @@ class Heard(Meter):
     """Keeps what is reported."""
 
     def __init__(self) -> None:
-        self.requests: list[tuple[str, int, float]] = []
+        self.answered: dict[tuple[str, int], int] = {}
+        self.durations = Durations(REQUEST_SECONDS)
         self.counts: dict[tuple[str, ...], int] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        self.requests.append((route, status, seconds))
+        self.answered[(route, status)] = self.answered.get((route, status), 0) + 1
+        self.durations.observe(seconds)
+
+    def requests(self, counts: Mapping[tuple[str, int], int], durations: Durations) -> None:
+        self.answered.update(counts)
+        self.durations.add(durations)
 
     def received(self, source: str, dialect: str, events: int) -> None:
         self._add("received", source, dialect, n=events)
@@ -126,5 +132,7 @@ def test_the_owner_counts_all_that_a_receiver_reports() -> None:
     reports = relayed.drain()
     assert reports is not None
     count(heard, reports)
-    assert (sorted(heard.requests), heard.counts) == (sorted(direct.requests), direct.counts)
+    assert (heard.answered, heard.counts) == (direct.answered, direct.counts)
+    assert (heard.durations.counts, heard.durations.total) == (direct.durations.counts, direct.durations.total)
+    assert sum(heard.durations.counts) == 5
     assert relayed.drain() is None

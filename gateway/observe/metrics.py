@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal, Protocol, get_type_hints
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -31,7 +31,8 @@ from gateway.config.models import Gateway
 from gateway.errors import RefusedReason
 from gateway.event import SECTIONS, EventDict
 from gateway.manifest import Manifest
-from gateway.meter import Meter
+from gateway.meter import REQUEST_SECONDS, Durations, Meter
+from gateway.observe.durations import DurationCollector
 from gateway.outcomes import REASONS, Outcome
 from gateway.queue.base import Store
 from gateway.receive import routes
@@ -69,7 +70,7 @@ FAMILIES: dict[str, Family] = {
     "tagway_http_request_duration_seconds": Family(
         "histogram",
         "Time from the head of a request to its answer.",
-        buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+        buckets=REQUEST_SECONDS,
     ),
     "tagway_events_received_total": Family(
         "counter", "Events decoded from hits, before de-duplication.", ("source", "dialect")
@@ -129,7 +130,10 @@ def _made(name: str, registry: CollectorRegistry | None) -> Any:
     """The family as a Prometheus metric that is counted in memory."""
     family = FAMILIES[name]
     if family.kind == "histogram":
-        return Histogram(name, family.text, family.labels, buckets=family.buckets, registry=registry)
+        durations = DurationCollector(name, family.text, family.labels, family.buckets)
+        if registry is not None:
+            registry.register(durations)
+        return durations
     return (Counter if family.kind == "counter" else Gauge)(name, family.text, family.labels, registry=registry)
 
 
@@ -198,7 +202,7 @@ class PrometheusMeter(Meter):
         self._stored: StoreCollector | None = None
         self._sources: frozenset[str] | None = None
         self._destinations: frozenset[str] | None = None
-        self._seconds = _made("tagway_http_request_duration_seconds", self.registry)
+        self._seconds: Durations = _made("tagway_http_request_duration_seconds", self.registry).labels()
         self._requests = self._children("tagway_http_requests_total")
         self._received = self._children("tagway_events_received_total")
         self._refused = self._children("tagway_refused_total")
@@ -258,9 +262,17 @@ class PrometheusMeter(Meter):
         return route if route in ROUTES else OTHER
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        text = str(status)
-        self._requests.child((self._route(route), text if text in STATUSES else OTHER)).inc()
+        self._requested(route, status).inc()
         self._seconds.observe(seconds)
+
+    def requests(self, counts: Mapping[tuple[str, int], int], durations: Durations) -> None:
+        for (route, status), n in counts.items():
+            self._requested(route, status).inc(n)
+        self._seconds.add(durations)
+
+    def _requested(self, route: str, status: int) -> Any:
+        text = str(status)
+        return self._requests.child((self._route(route), text if text in STATUSES else OTHER))
 
     def received(self, source: str, dialect: str, events: int) -> None:
         self._received.child((self._source(source), dialect if dialect in DIALECTS else OTHER)).inc(events)
@@ -346,7 +358,7 @@ class StoreCollector(Collector):
     def _sizes(self) -> Iterator[Metric]:
         stats = self._store.stats()
         for seconds in stats.commit_seconds:
-            self._commits.observe(seconds)
+            self._commits.labels().observe(seconds)
         for name, value in (
             ("tagway_queue_bytes", stats.log_bytes),
             ("tagway_queue_wal_bytes", stats.wal_bytes),

@@ -58,7 +58,9 @@ class Receiver:
             return
         clock = Clock.from_environment()
         known = read_lookups(self._config)
-        self._intake = DurableIntake(self._config, store, self._needs(self._config), self._meter, clock, known)  # type: ignore[arg-type]
+        needs = self._needs(self._config)
+        # the lanes are the owner's: nothing is handed over to them here
+        self._intake = DurableIntake(self._config, store, needs, self._meter, clock, known, lanes=False)  # type: ignore[arg-type]
         consents = StoredConsents(store, self._intake.visitors)  # type: ignore[arg-type]
         self._door = Door(self._config, self._intake, consents, self._meter, clock, ready=self._ready)
         listener = Listener(self._door, self._config.listen, listening=self._listening)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import QueueFull
-from gateway.meter import Meter
+from gateway.meter import REQUEST_SECONDS, Durations, Meter
 from gateway.outcomes import Receipt
 from gateway.queue import contexts
 from gateway.queue.base import Context, NewEvent, Withdrawal
@@ -142,11 +142,13 @@ class RelayedMeter(Meter):
     """Adds up what a receiver reports until it goes to the owner, whose metrics are the only ones."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, int], list[float]] = {}
+        self._requests: dict[tuple[str, int], int] = {}
+        self._durations = Durations(REQUEST_SECONDS)
         self._counts: dict[tuple[str, str, str, str], int] = {}
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        self._requests.setdefault((route, status), []).append(seconds)
+        self._requests[(route, status)] = self._requests.get((route, status), 0) + 1
+        self._durations.observe(seconds)
 
     def received(self, source: str, dialect: str, events: int) -> None:
         self._add(("received", source, dialect, ""), events)
@@ -167,22 +169,20 @@ class RelayedMeter(Meter):
         """What was reported since the last call."""
         if not self._requests and not self._counts:
             return None
-        reports = list(self._requests.items()), list(self._counts.items())
-        self._requests, self._counts = {}, {}
+        reports = self._requests, self._durations, self._counts
+        self._requests, self._durations, self._counts = {}, Durations(REQUEST_SECONDS), {}
         return reports
 
 
-Reports = tuple[list[tuple[tuple[str, int], list[float]]], list[tuple[tuple[str, str, str, str], int]]]
-"""The seconds of requests by (route, status), and counts by (method of Meter, its arguments)."""
+Reports = tuple[dict[tuple[str, int], int], Durations, dict[tuple[str, str, str, str], int]]
+"""Requests by (route, status), their durations, and counts by (method of Meter, its arguments)."""
 
 
 def count(meter: Meter, reports: Reports) -> None:
     """Report to a meter what a receiver's has added up."""
-    requests, counts = reports
-    for (route, status), times in requests:
-        for seconds in times:
-            meter.request(route, status, seconds)
-    for (method, first, second, third), n in counts:
+    requests, durations, counts = reports
+    meter.requests(requests, durations)
+    for (method, first, second, third), n in counts.items():
         if method == "received":
             meter.received(first, second, n)
         elif method == "refused":

@@ -168,7 +168,7 @@ class Bench:
             Case("ingest, batch of 50", ingest, ingest_url, batch=50, share=0.05),
             Case("ingest, a browser's hit", ingest, ingest_url, headers=browser()),
             Case("ingest, ack written", written, written_url, share=0.5),
-            Case("ingest, two receivers", several, several_url, share=0.5),
+            Case("ingest, two receivers", several, several_url),
         ]
 
     def _whole(self) -> list[Case]:
