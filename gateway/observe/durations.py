@@ -25,10 +25,6 @@ class DurationCollector(Collector):
         """The child of these values, made when it is not there yet."""
         return self._children.setdefault(values, Durations(self._bounds))
 
-    def clear(self) -> None:
-        """Forget every child."""
-        self._children.clear()
-
     def describe(self) -> Iterable[Metric]:
         return [HistogramMetricFamily(self._name, self._text, labels=self._labels)]
 

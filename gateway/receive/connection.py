@@ -2,7 +2,7 @@
 
 The parser is llhttp, the one of Node.js, in its strict mode: what it is not certain about is refused with 400 and the
 connection closed, so that no proxy in front can see other requests than we do. Between it and the door stands nothing but
-this: a request of usual size costs a fifth of what it does through a web framework (docs/bench.md).
+this; what that saves beside a web framework's objects is told in docs/bench.md.
 
 - A request is handed to the door when its head is there; its body may still be arriving.
 - The next request waits until the one before it was answered, and no more is read meanwhile; nor while the client does not
